@@ -1,0 +1,144 @@
+package store
+
+import (
+	"encoding/binary"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+
+	"go.etcd.io/bbolt"
+
+	"hadir/attendance"
+)
+
+// Node is node.db: what belongs to this node alone. It is never replicated and
+// never in a backup. All methods may be called concurrently.
+type Node struct {
+	path        string
+	db          *bbolt.DB
+	incarnation string
+	generation  uint64
+}
+
+// NodeSchema is the layout of node.db that this binary reads and writes.
+const NodeSchema = 1
+
+var (
+	bucketIdentity = []byte("identity")
+	bucketCursors  = []byte("cursors")
+
+	rowIncarnation = []byte("incarnation")
+	rowGeneration  = []byte("generation")
+)
+
+const incarnationBytes = 8
+
+// OpenNode opens or creates the node's own file. A new file draws the
+// incarnation, which tells this disk from any other that ever had the same node
+// name; each opening raises the generation, synced, so that an old copy of the
+// file and a second process on it can be told apart. Errors are as with
+// OpenState.
+func OpenNode(path string, rand io.Reader) (*Node, error) {
+	n := &Node{path: path}
+	err := guard(path, func() error {
+		db, err := bbolt.Open(path, 0o600, &bbolt.Options{
+			Timeout: lockTimeout, FreelistType: bbolt.FreelistMapType, PageSize: pageSize,
+		})
+		if err != nil {
+			return openError(path, err)
+		}
+		n.db = db
+		return db.Update(func(tx *bbolt.Tx) error { return n.start(tx, rand) })
+	})
+	if err != nil && n.db != nil {
+		_ = guard(path, n.db.Close) // the first error is the one to report
+		return nil, err
+	}
+	if err != nil {
+		return nil, err
+	}
+	return n, nil
+}
+
+func (n *Node) start(tx *bbolt.Tx, rand io.Reader) error {
+	identity := tx.Bucket(bucketIdentity)
+	if identity == nil {
+		if k, _ := tx.Cursor().First(); k != nil {
+			return corrupt(n.path, "it is not a hadir node file")
+		}
+		var err error
+		if identity, err = n.create(tx, rand); err != nil {
+			return err
+		}
+	}
+	if schema := uvarint(identity.Get(rowSchema)); schema > NodeSchema {
+		return fmt.Errorf("%w: %s has schema %d, this binary knows %d: install the newer hadir again",
+			ErrFutureSchema, n.path, schema, NodeSchema)
+	} else if schema == 0 || tx.Bucket(bucketCursors) == nil {
+		return corrupt(n.path, "its schema is missing")
+	}
+	raw := identity.Get(rowIncarnation)
+	if len(raw) != incarnationBytes {
+		return corrupt(n.path, "its incarnation is missing")
+	}
+	n.incarnation = hex.EncodeToString(raw)
+	n.generation = uvarint(identity.Get(rowGeneration)) + 1
+	return identity.Put(rowGeneration, binary.AppendUvarint(nil, n.generation))
+}
+
+func (n *Node) create(tx *bbolt.Tx, rand io.Reader) (*bbolt.Bucket, error) {
+	identity, err := tx.CreateBucket(bucketIdentity)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := tx.CreateBucket(bucketCursors); err != nil {
+		return nil, err
+	}
+	incarnation := make([]byte, incarnationBytes)
+	if _, err := io.ReadFull(rand, incarnation); err != nil {
+		return nil, fmt.Errorf("draw the incarnation: %w", err)
+	}
+	return identity, errors.Join(
+		identity.Put(rowSchema, binary.AppendUvarint(nil, NodeSchema)),
+		identity.Put(rowIncarnation, incarnation),
+	)
+}
+
+func uvarint(b []byte) uint64 {
+	v, n := binary.Uvarint(b)
+	if n <= 0 {
+		return 0
+	}
+	return v
+}
+
+// Incarnation names this disk: 16 hexadecimal digits, drawn once.
+func (n *Node) Incarnation() string { return n.incarnation }
+
+// Generation counts the openings of this file, from 1.
+func (n *Node) Generation() uint64 { return n.generation }
+
+// Cursor gives how far a named consumer on this node has come, such as an
+// export; 0 at first.
+func (n *Node) Cursor(name string) (uint64, error) {
+	var v uint64
+	err := n.db.View(func(tx *bbolt.Tx) error {
+		v = uvarint(tx.Bucket(bucketCursors).Get([]byte(name)))
+		return nil
+	})
+	return v, err
+}
+
+// SetCursor stores how far a named consumer has come, synced.
+func (n *Node) SetCursor(name string, v uint64) error {
+	if name == "" || len(name) > attendance.MaxTarget {
+		return fmt.Errorf("cursor name needs 1 … %d bytes", attendance.MaxTarget)
+	}
+	return n.db.Update(func(tx *bbolt.Tx) error {
+		return tx.Bucket(bucketCursors).Put([]byte(name), binary.AppendUvarint(nil, v))
+	})
+}
+
+// Close closes the file.
+func (n *Node) Close() error { return n.db.Close() }
