@@ -84,3 +84,62 @@ type Outcome struct {
 	Delta    Millis  // duplicate: At less the winner's time; negative when it was earlier
 	Replayed bool    // answered from an earlier decision under the same key
 }
+
+// Encode gives the outcome in canonical form, for the way from the leader back
+// to the node that received the request.
+func (o Outcome) Encode() []byte { return encode(o.canon) }
+
+func (o Outcome) canon(w *Writer) {
+	w.Uint(1)
+	w.Uint(uint64(o.Status))
+	w.Uint(uint64(o.Reason))
+	w.Uint(o.Seq)
+	w.Uint(o.ID)
+	w.Millis(o.DecideAt)
+	w.Millis(o.At)
+	w.Millis(o.Delta)
+	w.Bool(o.Replayed)
+	w.Bool(o.Record != nil)
+	if o.Record != nil {
+		o.Record.canon(w)
+	}
+}
+
+// DecodeOutcome reads what Encode wrote.
+func DecodeOutcome(b []byte) (Outcome, error) { return decode(b, readOutcome) }
+
+func readOutcome(r *Reader) Outcome {
+	r.Version(1)
+	o := Outcome{
+		Status: Status(r.Small()), Reason: Reason(r.Small()), Seq: r.Uint(), ID: r.Uint(), DecideAt: r.Millis(),
+		At: r.Millis(), Delta: r.Millis(), Replayed: r.Bool(),
+	}
+	if r.Bool() {
+		record := readRecord(r)
+		o.Record = &record
+	}
+	return o
+}
+
+func (rec Record) canon(w *Writer) {
+	w.Uint(rec.ID)
+	w.Uint(rec.UserID)
+	w.Uint(uint64(rec.Kind))
+	w.Millis(rec.At)
+	w.Millis(rec.FirstSeenAt)
+	rec.Location.canon(w)
+	w.String(rec.Node)
+	w.Bool(rec.Offline)
+	w.Millis(rec.ClaimedAt)
+	w.Bool(rec.ClaimTrust)
+	w.Millis(rec.CreatedAt)
+	w.Millis(rec.UpdatedAt)
+}
+
+func readRecord(r *Reader) Record {
+	return Record{
+		ID: r.Uint(), UserID: r.Uint(), Kind: Kind(r.Small()), At: r.Millis(), FirstSeenAt: r.Millis(),
+		Location: readLocation(r), Node: r.String(), Offline: r.Bool(), ClaimedAt: r.Millis(), ClaimTrust: r.Bool(),
+		CreatedAt: r.Millis(), UpdatedAt: r.Millis(),
+	}
+}

@@ -99,6 +99,28 @@ func (c Command) Size() (int, error) {
 	return proto.Size(w) + 3, nil
 }
 
+// EncodeCommand gives the bytes of one command, for the way from the node that
+// received it to the leader.
+func EncodeCommand(c Command) ([]byte, error) {
+	w, err := c.wire()
+	if err != nil {
+		return nil, err
+	}
+	return marshal.Marshal(w)
+}
+
+// DecodeCommand reads what EncodeCommand wrote, as strictly as DecodeEntry.
+func DecodeCommand(b []byte) (Command, error) {
+	if len(b) > MaxCommandBytes {
+		return Command{}, fmt.Errorf("%w: command of %d bytes", ErrMalformed, len(b))
+	}
+	var w pb.Command
+	if err := proto.Unmarshal(b, &w); err != nil {
+		return Command{}, fmt.Errorf("%w: %w", ErrMalformed, err)
+	}
+	return fromWire(&w)
+}
+
 // scan reads the level of an entry and counts its commands before anything is
 // unpacked: an entry of a newer level may break today's limits, and 65 000 empty
 // commands fit in an entry's bytes but take 60 times as much memory.

@@ -30,15 +30,14 @@ const minBudget = 64
 // and the applied index and term are set.
 func (m *Machine) applyEntry(tx *store.Tx, e decoded) ([]attendance.Outcome, error) {
 	before := tx.Meta()
+	if err := checkOrder(before, e.Index, e.Term); err != nil {
+		return nil, err
+	}
 	if e.Index <= before.Applied {
 		// Replayed after a restart: the effects are here and nobody waits.
-		return skipped(len(e.content.Commands)), checkReplay(before, e.Index, e.Term)
+		return skipped(len(e.content.Commands)), nil
 	}
-	switch {
-	case e.Term < before.Term:
-		return nil, fmt.Errorf("%w: entry %d has term %d, older than term %d of entry %d before it",
-			ErrForeignLog, e.Index, e.Term, before.Term, before.Applied)
-	case !before.Cluster.IsZero() && before.Cluster != e.content.Cluster:
+	if !before.Cluster.IsZero() && before.Cluster != e.content.Cluster {
 		return nil, fmt.Errorf("%w: entry %d belongs to cluster %s, this state to %s",
 			ErrForeignLog, e.Index, e.content.Cluster, before.Cluster)
 	}
@@ -71,12 +70,14 @@ func (m *Machine) applyEntry(tx *store.Tx, e decoded) ([]attendance.Outcome, err
 	return outcomes, nil
 }
 
-// checkReplay judges an entry at or below the applied index. One history has one
-// term for each index and terms only grow, so a greater term there means that
-// the log is not the one this state was built from.
-func checkReplay(m store.Meta, index, term uint64) error {
-	if term > m.Term {
-		return fmt.Errorf("%w: entry %d has term %d, but this state was built from entry %d of term %d",
+// checkOrder judges index and term of an entry against what was applied last.
+// One history has one term for each index and terms only grow. At or below the
+// applied index an entry is a replay, unless its term is greater; above it, the
+// term may not be smaller. Anything else is not the log that this state was
+// built from.
+func checkOrder(m store.Meta, index, term uint64) error {
+	if (index <= m.Applied && term > m.Term) || (index > m.Applied && term < m.Term) {
+		return fmt.Errorf("%w: entry %d has term %d, and this state was built up to entry %d of term %d",
 			ErrForeignLog, index, term, m.Applied, m.Term)
 	}
 	return nil

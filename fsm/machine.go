@@ -111,16 +111,22 @@ func (m *Machine) Configure(index, term uint64, configuration []byte) error {
 	if err := m.err(); err != nil {
 		return err
 	}
+	var commit Commit
 	err := m.state.Update(func(tx *store.Tx) error {
-		if meta := tx.Meta(); index <= meta.Applied {
-			return checkReplay(meta, index, term)
+		before := tx.Meta()
+		if index > before.Applied {
+			tx.SetMeta(func(meta *store.Meta) { meta.Applied, meta.Term = index, term })
+			if err := tx.PutConfiguration(configuration); err != nil {
+				return err
+			}
 		}
-		tx.SetMeta(func(meta *store.Meta) { meta.Applied, meta.Term = index, term })
-		return tx.PutConfiguration(configuration)
+		commit = Commit{Index: tx.Meta().Applied, Term: tx.Meta().Term, FirstSeq: before.Seq + 1}
+		return checkOrder(before, index, term)
 	})
 	if err != nil {
 		return m.halt(applyError(err))
 	}
+	m.publish(commit)
 	return nil
 }
 

@@ -27,9 +27,11 @@ const NodeSchema = 1
 var (
 	bucketIdentity = []byte("identity")
 	bucketCursors  = []byte("cursors")
+	bucketSeen     = []byte("seen")
 
 	rowIncarnation = []byte("incarnation")
 	rowGeneration  = []byte("generation")
+	rowCluster     = []byte("cluster")
 )
 
 const incarnationBytes = 8
@@ -75,7 +77,7 @@ func (n *Node) start(tx *bbolt.Tx, rand io.Reader) error {
 	if schema := uvarint(identity.Get(rowSchema)); schema > NodeSchema {
 		return fmt.Errorf("%w: %s has schema %d, this binary knows %d: install the newer hadir again",
 			ErrFutureSchema, n.path, schema, NodeSchema)
-	} else if schema == 0 || tx.Bucket(bucketCursors) == nil {
+	} else if schema == 0 || tx.Bucket(bucketCursors) == nil || tx.Bucket(bucketSeen) == nil {
 		return corrupt(n.path, "its schema is missing")
 	}
 	raw := identity.Get(rowIncarnation)
@@ -92,8 +94,10 @@ func (n *Node) create(tx *bbolt.Tx, rand io.Reader) (*bbolt.Bucket, error) {
 	if err != nil {
 		return nil, err
 	}
-	if _, err := tx.CreateBucket(bucketCursors); err != nil {
-		return nil, err
+	for _, name := range [][]byte{bucketCursors, bucketSeen} {
+		if _, err := tx.CreateBucket(name); err != nil {
+			return nil, err
+		}
 	}
 	incarnation := make([]byte, incarnationBytes)
 	if _, err := io.ReadFull(rand, incarnation); err != nil {
@@ -137,6 +141,41 @@ func (n *Node) SetCursor(name string, v uint64) error {
 	}
 	return n.db.Update(func(tx *bbolt.Tx) error {
 		return tx.Bucket(bucketCursors).Put([]byte(name), binary.AppendUvarint(nil, v))
+	})
+}
+
+// Cluster gives the cluster that this node is a member of; zero when none.
+func (n *Node) Cluster() (id attendance.ClusterID, err error) {
+	err = n.db.View(func(tx *bbolt.Tx) error {
+		if b := tx.Bucket(bucketIdentity).Get(rowCluster); len(b) == len(id) {
+			id = attendance.ClusterID(b)
+		}
+		return nil
+	})
+	return id, err
+}
+
+// SetCluster notes, synced, which cluster this node is a member of.
+func (n *Node) SetCluster(id attendance.ClusterID) error {
+	return n.db.Update(func(tx *bbolt.Tx) error { return tx.Bucket(bucketIdentity).Put(rowCluster, id[:]) })
+}
+
+// Seen gives the highest generation seen of each other server, by server id.
+func (n *Node) Seen() (map[string]uint64, error) {
+	seen := make(map[string]uint64)
+	err := n.db.View(func(tx *bbolt.Tx) error {
+		return tx.Bucket(bucketSeen).ForEach(func(k, v []byte) error {
+			seen[string(k)] = uvarint(v)
+			return nil
+		})
+	})
+	return seen, err
+}
+
+// SetSeen notes, synced, the highest generation seen of another server.
+func (n *Node) SetSeen(server string, generation uint64) error {
+	return n.db.Update(func(tx *bbolt.Tx) error {
+		return tx.Bucket(bucketSeen).Put([]byte(server), binary.AppendUvarint(nil, generation))
 	})
 }
 

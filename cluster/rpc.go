@@ -1,0 +1,202 @@
+package cluster
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptrace"
+	"strconv"
+	"time"
+
+	"hadir/attendance"
+	"hadir/cluster/transport"
+)
+
+// Paths of the node RPC.
+const (
+	pathPropose   = "/propose"
+	pathReadIndex = "/read-index"
+	pathProbe     = "/probe"
+	pathCompare   = "/compare"
+
+	// headerBudget carries what is left of the caller's time, in milliseconds.
+	headerBudget = "Hadir-Budget-Ms"
+	headerIndex  = "Hadir-Index"
+
+	maxMessage = attendance.MaxEntryBytes + attendance.MaxCommands*64 // answers and batches alike
+	maxBudget  = 10 * time.Second
+)
+
+// handler serves the node RPC. Peers have proven that they hold the cluster key.
+func (n *Node) handler() http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET "+pathProbe, n.serveProbe)
+	mux.HandleFunc("POST "+pathPropose, n.members(n.servePropose))
+	mux.HandleFunc("GET "+pathReadIndex, n.members(n.serveReadIndex))
+	mux.HandleFunc("GET "+pathCompare, n.members(n.serveCompare))
+	return mux
+}
+
+// members lets only members of the same cluster through; a node that has none
+// yet is told nothing but the probe.
+func (n *Node) members(next http.HandlerFunc) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		peer, ok := transport.PeerFrom(r.Context())
+		if own := n.clusterID(); !ok || own.IsZero() || peer.ClusterID != own.String() {
+			http.Error(w, "not a member of this cluster", http.StatusForbidden)
+			return
+		}
+		budget := maxBudget
+		if ms, err := strconv.ParseInt(r.Header.Get(headerBudget), 10, 32); err == nil && ms >= 0 {
+			budget = min(budget, time.Duration(ms)*time.Millisecond)
+		}
+		ctx, cancel := context.WithTimeout(r.Context(), budget)
+		defer cancel()
+		next(w, r.WithContext(ctx))
+	}
+}
+
+// reply writes a message. The other side notices by itself when it is cut off.
+func reply(w http.ResponseWriter, b []byte) { _, _ = w.Write(b) }
+
+// servePropose takes a batch from a follower: one hop, never forwarded again.
+func (n *Node) servePropose(w http.ResponseWriter, r *http.Request) {
+	received := n.clock.Now()
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxMessage))
+	if err != nil {
+		http.Error(w, "body cannot be read", http.StatusBadRequest)
+		return
+	}
+	batch, err := decodeBatch(body, received)
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusBadRequest)
+		return
+	}
+	answers := make([]answer, len(batch))
+	leads := n.isLeader()
+	for i, p := range batch {
+		switch {
+		case !leads:
+			answers[i].err = ErrNoLeader
+		case !n.entries.submit(p):
+			answers[i].err = ErrOverloaded
+		}
+	}
+	for i, p := range batch {
+		if answers[i].err == nil {
+			answers[i].result, answers[i].err = await(r.Context(), p)
+		}
+	}
+	reply(w, encodeAnswers(answers))
+}
+
+func (n *Node) serveReadIndex(w http.ResponseWriter, r *http.Request) {
+	index, err := n.leaderIndex(r.Context())
+	reply(w, readIndex{code: codeOf(err), index: index}.encode())
+}
+
+func (n *Node) serveProbe(w http.ResponseWriter, _ *http.Request) { reply(w, n.ownProbe().encode()) }
+
+func (n *Node) serveCompare(w http.ResponseWriter, r *http.Request) {
+	index, err := strconv.ParseUint(r.Header.Get(headerIndex), 10, 64)
+	if err != nil {
+		http.Error(w, "index is missing", http.StatusBadRequest)
+		return
+	}
+	reply(w, n.compareSelf(r.Context(), index).encode())
+}
+
+// errUnreachable says that no connection to the other node came about, so that
+// nothing can have happened there.
+var errUnreachable = errors.New("node cannot be reached")
+
+// call sends one request to another node and reads the whole answer.
+func (n *Node) call(ctx context.Context, to transport.Target, method, path string, body []byte, header map[string]string) ([]byte, error) {
+	connected := false
+	trace := &httptrace.ClientTrace{GotConn: func(httptrace.GotConnInfo) { connected = true }}
+	req, err := http.NewRequestWithContext(httptrace.WithClientTrace(ctx, trace), method, to.URL(path), bytes.NewReader(body))
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", errUnreachable, err)
+	}
+	// Without it the client would send the body again on a new connection by
+	// itself: whether to ask again is for the retry table to say.
+	req.GetBody = nil
+	for k, v := range header {
+		req.Header.Set(k, v)
+	}
+	if deadline, ok := ctx.Deadline(); ok {
+		req.Header.Set(headerBudget, strconv.FormatInt(max(0, deadline.Sub(n.clock.Now()).Milliseconds()), 10))
+	}
+	resp, err := n.listener.RPCTransport(to).RoundTrip(req)
+	if err != nil {
+		if !connected {
+			return nil, fmt.Errorf("%w: %w", errUnreachable, err)
+		}
+		return nil, err
+	}
+	answer, err := io.ReadAll(io.LimitReader(resp.Body, 2*maxMessage))
+	if err := errors.Join(err, resp.Body.Close()); err != nil {
+		return nil, err
+	}
+	if resp.StatusCode != http.StatusOK {
+		return nil, fmt.Errorf("%w: node answers %d: %.200s", errWire, resp.StatusCode, answer)
+	}
+	return answer, nil
+}
+
+// forwardTimeout bounds one forwarded batch; the callers' own deadlines are
+// shorter and let go of it by themselves.
+const forwardTimeout = 5 * time.Second
+
+// forward is the follower's half: it sends a batch to the leader and answers
+// each command.
+func (n *Node) forward(batch []*pending) {
+	changed := n.leaders.changed()
+	to, ok := n.leaderTarget()
+	if !ok {
+		answerAll(batch, ErrNoLeader)
+		return
+	}
+	start := n.clock.Now()
+	body, err := encodeBatch(batch, start)
+	if err != nil {
+		answerAll(batch, fmt.Errorf("%w: %w", ErrInvalid, err))
+		return
+	}
+	ctx, cancel := context.WithTimeout(n.life, forwardTimeout)
+	defer cancel()
+	// A leader that was cut off or stopped answers nothing. Its successor is the
+	// sign that waiting any longer is in vain.
+	n.wg.Go(func() {
+		select {
+		case <-changed:
+			cancel()
+		case <-ctx.Done():
+		}
+	})
+	raw, err := n.call(ctx, to, http.MethodPost, pathPropose, body, nil)
+	if errors.Is(err, errUnreachable) {
+		answerAll(batch, fmt.Errorf("%w: %w", ErrNoLeader, err))
+		return
+	}
+	if err != nil {
+		answerAll(batch, fmt.Errorf("%w: %w", ErrUnknown, err))
+		return
+	}
+	answers, err := decodeAnswers(raw, len(batch))
+	if err != nil {
+		answerAll(batch, fmt.Errorf("%w: %w", ErrUnknown, err))
+		return
+	}
+	took := n.clock.Now().Sub(start)
+	n.observe.Forwarded(len(batch), took)
+	for i, p := range batch {
+		a := answers[i]
+		a.result.Forwarded = true
+		a.result.Forward = max(0, took-a.result.Commit)
+		p.done <- a
+	}
+}

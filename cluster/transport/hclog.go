@@ -1,0 +1,41 @@
+package transport
+
+import (
+	"context"
+	"io"
+	"log/slog"
+
+	"github.com/hashicorp/go-hclog"
+)
+
+// NewHCLog returns an hclog.Logger that writes to logger with the attribute
+// component=name. It is for raft.Config.Logger and for this package.
+func NewHCLog(logger *slog.Logger, name string) hclog.Logger {
+	l := hclog.NewInterceptLogger(&hclog.LoggerOptions{
+		// Everything reaches the sink and only the sink; slog decides.
+		Level:  hclog.Off,
+		Output: io.Discard,
+	})
+	l.RegisterSink(slogSink{logger.With("component", name)})
+	return l
+}
+
+type slogSink struct{ logger *slog.Logger }
+
+// Accept implements hclog.SinkAdapter.
+func (s slogSink) Accept(_ string, level hclog.Level, msg string, args ...any) {
+	s.logger.Log(context.Background(), slogLevel(level), msg, args...)
+}
+
+func slogLevel(level hclog.Level) slog.Level {
+	switch level {
+	case hclog.Error:
+		return slog.LevelError
+	case hclog.Warn:
+		return slog.LevelWarn
+	case hclog.Info, hclog.NoLevel:
+		return slog.LevelInfo
+	default:
+		return slog.LevelDebug
+	}
+}
