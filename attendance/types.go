@@ -220,14 +220,14 @@ func FoldEmail(s string) string {
 	return string(b)
 }
 
-func word[K comparable](words map[K]string, k K) string {
+func word[K ~uint8](words map[K]string, k K) string {
 	if s, ok := words[k]; ok {
 		return s
 	}
-	return fmt.Sprintf("unknown(%v)", any(k))
+	return fmt.Sprintf("unknown(%d)", uint8(k)) // not %v, which would ask k for its word again
 }
 
-func parse[K comparable](words map[K]string, s string) (K, bool) {
+func parse[K ~uint8](words map[K]string, s string) (K, bool) {
 	for k, w := range words {
 		if w == s {
 			return k, true

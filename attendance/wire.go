@@ -142,7 +142,7 @@ func scan(b []byte) (level uint64, err error) {
 			level, _ = protowire.ConsumeVarint(value)
 		case num == fieldCommands && typ == protowire.BytesType:
 			command, _ := protowire.ConsumeBytes(value)
-			if n++; n > MaxCommands || len(command) > MaxCommandBytes {
+			if n++; err == nil && (n > MaxCommands || len(command) > MaxCommandBytes) {
 				err = fmt.Errorf("%w: more than %d commands, or one over %d bytes", ErrMalformed, MaxCommands, MaxCommandBytes)
 			}
 		}
@@ -254,11 +254,11 @@ var decoders = map[Op]func([]byte) (Body, error){
 			Window: Millis(m.WindowMs), Skew: Millis(m.SkewMs), Deferral: Millis(m.DeferralMs),
 			KeyRetention: Millis(m.KeyRetentionMs), ExportMargin: m.ExportMargin, Zone: Zone{Name: m.ZoneName},
 		}
-		for _, c := range m.ZoneChanges {
-			if len(c.ProtoReflect().GetUnknown()) > 0 {
-				return nil, errUnknownFields
-			}
-			p.Zone.Changes = append(p.Zone.Changes, ZoneChange{From: Millis(c.FromMs), OffsetS: c.OffsetS})
+		if len(m.ZoneFromMs) != len(m.ZoneOffsetS) || len(m.ZoneFromMs) > MaxZoneChanges {
+			return nil, errNarrow
+		}
+		for i, from := range m.ZoneFromMs {
+			p.Zone.Changes = append(p.Zone.Changes, ZoneChange{From: Millis(from), OffsetS: m.ZoneOffsetS[i]})
 		}
 		return SetParams{Params: p}, nil
 	}),
@@ -348,7 +348,8 @@ func (b SetParams) wire() message {
 		KeyRetentionMs: int64(b.Params.KeyRetention), ExportMargin: b.Params.ExportMargin, ZoneName: b.Params.Zone.Name,
 	}
 	for _, c := range b.Params.Zone.Changes {
-		m.ZoneChanges = append(m.ZoneChanges, &pb.ZoneChange{FromMs: int64(c.From), OffsetS: c.OffsetS})
+		m.ZoneFromMs = append(m.ZoneFromMs, int64(c.From))
+		m.ZoneOffsetS = append(m.ZoneOffsetS, c.OffsetS)
 	}
 	return m
 }

@@ -458,18 +458,31 @@ func (n *Node) Shutdown(ctx context.Context) error {
 	return n.close()
 }
 
-// TransferLeadership asks the leader to hand over to another voter. It is only
-// done by the leader itself.
+// TransferLeadership has the leader, wherever it is, hand over to another voter.
+// It returns when a successor has taken over, or with ErrNoLeader.
 func (n *Node) TransferLeadership(ctx context.Context) error {
-	if !n.isLeader() {
-		return ErrNotLeader
+	if n.isLeader() {
+		return n.handOver(ctx)
 	}
-	return n.handOver(ctx)
+	to, ok := n.leaderTarget()
+	if !ok {
+		return ErrNoLeader
+	}
+	raw, err := n.call(ctx, to, http.MethodPost, pathTransfer, nil, nil)
+	if err != nil {
+		return fmt.Errorf("%w: %w", ErrUnknown, err)
+	}
+	answer, err := decodeIndex(raw)
+	if err != nil {
+		return fmt.Errorf("%w: %w", ErrUnknown, err)
+	}
+	return answer.code.err()
 }
 
 func (n *Node) handOver(ctx context.Context) error {
 	done := make(chan error, 1)
-	n.wg.Go(func() { done <- n.raft.LeadershipTransfer().Error() })
+	// It ends by itself at the latest when raft is shut down.
+	go func() { done <- n.raft.LeadershipTransfer().Error() }()
 	select {
 	case err := <-done:
 		return err

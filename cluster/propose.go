@@ -16,7 +16,7 @@ import (
 //
 //	what happened                          decided?  asked again
 //	no leader, not leader, transfer        no        yes, after a change or 20 ms
-//	queue full                             no        yes, after 20 ms
+//	queue full                             no        no: who is overloaded is not asked again at once
 //	leader could not be reached at all     no        yes, after 20 ms
 //	leadership lost, timeout, broken reply unknown   yes, if the command has a key
 //	                                                 (the key answers if it was decided)
@@ -46,7 +46,7 @@ func (n *Node) Propose(ctx context.Context, req Request) (Result, error) {
 		switch {
 		case err == nil:
 			return result, nil
-		case errors.Is(err, ErrInvalid), errors.Is(err, ErrClosing) && !unknown:
+		case errors.Is(err, ErrInvalid), (errors.Is(err, ErrClosing) || errors.Is(err, ErrOverloaded)) && !unknown:
 			return Result{}, err
 		case errors.Is(err, ErrUnknown):
 			unknown = true

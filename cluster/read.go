@@ -114,7 +114,7 @@ func (n *Node) askIndex(ctx context.Context) (uint64, error) {
 	if err != nil {
 		return 0, err
 	}
-	answer, err := decodeReadIndex(raw)
+	answer, err := decodeIndex(raw)
 	if err != nil {
 		return 0, err
 	}

@@ -21,6 +21,7 @@ const (
 	pathReadIndex = "/read-index"
 	pathProbe     = "/probe"
 	pathCompare   = "/compare"
+	pathTransfer  = "/transfer"
 
 	// headerBudget carries what is left of the caller's time, in milliseconds.
 	headerBudget = "Hadir-Budget-Ms"
@@ -37,6 +38,7 @@ func (n *Node) handler() http.Handler {
 	mux.HandleFunc("POST "+pathPropose, n.members(n.servePropose))
 	mux.HandleFunc("GET "+pathReadIndex, n.members(n.serveReadIndex))
 	mux.HandleFunc("GET "+pathCompare, n.members(n.serveCompare))
+	mux.HandleFunc("POST "+pathTransfer, n.members(n.serveTransfer))
 	return mux
 }
 
@@ -95,7 +97,15 @@ func (n *Node) servePropose(w http.ResponseWriter, r *http.Request) {
 
 func (n *Node) serveReadIndex(w http.ResponseWriter, r *http.Request) {
 	index, err := n.leaderIndex(r.Context())
-	reply(w, readIndex{code: codeOf(err), index: index}.encode())
+	reply(w, indexAnswer{code: codeOf(err), index: index}.encode())
+}
+
+func (n *Node) serveTransfer(w http.ResponseWriter, r *http.Request) {
+	err := ErrNotLeader // one hop: never passed on again
+	if n.isLeader() {
+		err = n.handOver(r.Context())
+	}
+	reply(w, indexAnswer{code: codeOf(err)}.encode())
 }
 
 func (n *Node) serveProbe(w http.ResponseWriter, _ *http.Request) { reply(w, n.ownProbe().encode()) }

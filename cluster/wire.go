@@ -200,14 +200,14 @@ func decodeProbe(b []byte) (probe, error) {
 	return p, nil
 }
 
-// readIndex is the leader's answer to "how far must I be to have seen everything
-// acknowledged before I asked".
-type readIndex struct {
+// indexAnswer is the leader's answer to "how far must I be to have seen everything
+// acknowledged before I asked", and, without an index, to a request to hand over.
+type indexAnswer struct {
 	code  code
 	index uint64
 }
 
-func (i readIndex) encode() []byte {
+func (i indexAnswer) encode() []byte {
 	w := attendance.NewWriter(nil)
 	w.Uint(1)
 	w.Uint(uint64(i.code))
@@ -215,12 +215,12 @@ func (i readIndex) encode() []byte {
 	return w.Data()
 }
 
-func decodeReadIndex(b []byte) (readIndex, error) {
+func decodeIndex(b []byte) (indexAnswer, error) {
 	r := attendance.NewReader(b)
 	r.Version(1)
-	i := readIndex{code: code(r.Small()), index: r.Uint()}
+	i := indexAnswer{code: code(r.Small()), index: r.Uint()}
 	if err := r.Err(); err != nil {
-		return readIndex{}, fmt.Errorf("%w: %w", errWire, err)
+		return indexAnswer{}, fmt.Errorf("%w: %w", errWire, err)
 	}
 	return i, nil
 }

@@ -191,14 +191,14 @@ func decodeError(e Entry, err error) error {
 		return fmt.Errorf("log entry %d of term %d cannot be applied: %w: install a hadir at least as new as the one "+
 			"that leads the cluster, then start this node again", e.Index, e.Term, err)
 	}
-	return fmt.Errorf("log entry %d of term %d cannot be applied: %w: the log of this node is damaged; "+
-		"start it again with an empty data directory", e.Index, e.Term, err)
+	return fmt.Errorf("log entry %d of term %d cannot be applied: %w: the log of this node is damaged: %s",
+		e.Index, e.Term, err, asNewNode)
 }
 
 func applyError(err error) error {
 	switch {
 	case errors.Is(err, ErrForeignLog):
-		return fmt.Errorf("%w: start this node again with an empty data directory", err)
+		return fmt.Errorf("%w: %s", err, asNewNode)
 	case errors.Is(err, ErrDiverged):
 		return err
 	case errors.Is(err, attendance.ErrUnknownLevel):

@@ -20,7 +20,14 @@ type Raft struct {
 	// bytes to come and may block, so that a snapshot does not starve the log's
 	// sync.
 	Throttle func(bytes int)
+
+	handed uint64 // last index that raft handed over; used by its goroutine only
 }
+
+// ErrReplaying says that no snapshot can be taken yet: after a restart raft hands
+// over again what was applied before, and names a snapshot after what it has
+// handed over.
+var ErrReplaying = errors.New("the log is still being replayed")
 
 var (
 	_ raft.BatchingFSM = (*Raft)(nil)
@@ -35,6 +42,9 @@ func (r *Raft) Apply(l *raft.Log) any { return r.ApplyBatch([]*raft.Log{l})[0] }
 // about to end.
 func (r *Raft) ApplyBatch(logs []*raft.Log) []any {
 	out := make([]any, len(logs))
+	if len(logs) > 0 {
+		r.handed = logs[len(logs)-1].Index
+	}
 	for start := 0; start < len(logs); {
 		// raft hands over commands and configurations only. Configurations are
 		// rare and get a transaction of their own.
@@ -73,6 +83,10 @@ func (r *Raft) Snapshot() (raft.FSMSnapshot, error) {
 	if err != nil {
 		return nil, err
 	}
+	if s.Header.Index > r.handed {
+		s.Release()
+		return nil, ErrReplaying
+	}
 	return &snapshot{picture: s, throttle: r.Throttle, failpoint: r.opts.Failpoint}, nil
 }
 
@@ -107,9 +121,9 @@ func (t *throttled) Write(p []byte) (int, error) {
 	return t.w.Write(p)
 }
 
-// Restore implements raft.FSM: it replaces the whole state by a snapshot. Up to
-// the swap any error leaves the old state in use, and raft tries again; an error
-// after it ends the process.
+// Restore implements raft.FSM: it replaces the whole state by a snapshot. An error
+// while it is received or proven leaves the old state in use, and raft tries
+// again; an error of the swap itself ends the process.
 func (r *Raft) Restore(in io.ReadCloser) error {
 	if err := r.err(); err != nil {
 		return errors.Join(err, in.Close())
@@ -121,6 +135,7 @@ func (r *Raft) Restore(in io.ReadCloser) error {
 	if err := r.checkCluster(header); err != nil {
 		return errors.Join(err, store.CleanIncoming(filepath.Dir(r.state.Path())))
 	}
+	r.handed = header.Index
 	if err := r.replace(path); err != nil {
 		return r.halt(fmt.Errorf("the snapshot could not be swapped in: %w: check the disk, then start this node again", err))
 	}
@@ -139,17 +154,19 @@ func (r *Raft) checkCluster(h store.Header) error {
 
 // Errors of CheckStart. Each says what to do.
 var (
-	// ErrLogMissing: the state is there but the log is not.
-	ErrLogMissing = errors.New("raft.db is missing while state.db exists")
+	// ErrLogMissing: there is data of this node, but its log is gone, or older.
+	ErrLogMissing = errors.New("raft.db is missing or older than the rest")
 	// ErrStateBehind: the state cannot be continued from what the log holds.
 	ErrStateBehind = errors.New("state.db is behind")
 )
 
+const asNewNode = "move the data directory away and start it as a new node"
+
 // CheckStart judges, before raft starts, whether state, log and snapshots belong
 // together. restore says whether raft should begin by restoring the newest
-// snapshot, which is right for a new state only: raft would otherwise move the
-// state back in time, or, told not to, believe that the snapshot's entries had
-// been applied without looking.
+// snapshot, which is right for a state that has seen no command only: raft would
+// otherwise move the state back in time, or, told not to, believe that the
+// snapshot's entries had been applied without looking.
 //
 // logExisted says whether the log's file was there before it was opened now.
 func CheckStart(state *store.State, logExisted bool, logs raft.LogStore, snapshots raft.SnapshotStore) (restore bool, err error) {
@@ -157,53 +174,65 @@ func CheckStart(state *store.State, logExisted bool, logs raft.LogStore, snapsho
 	if err := state.View(func(tx *store.ReadTx) error { m = tx.Meta(); return nil }); err != nil {
 		return false, err
 	}
-	if m.Applied > 0 && !logExisted {
-		return false, fmt.Errorf("%w: this node has forgotten how it voted and may not vote again: move the data "+
-			"directory away and start it as a new node", ErrLogMissing)
-	}
-	newest, found, err := newestSnapshot(snapshots)
+	newest, covered, found, err := newestSnapshot(snapshots)
 	if err != nil {
 		return false, err
-	}
-	if found && m.Applied == 0 {
-		return true, nil
-	}
-	if found && !m.Cluster.IsZero() && m.Cluster != newest.Cluster {
-		return false, fmt.Errorf("%w: the newest snapshot belongs to cluster %s, state.db to %s: put back the right "+
-			"state.db or move it away, it is rebuilt from the snapshot", ErrForeignLog, newest.Cluster, m.Cluster)
-	}
-	if found && m.Applied < newest.Index {
-		return false, fmt.Errorf("%w: it ends at entry %d, the newest snapshot at %d; it seems to be an old copy: "+
-			"move state.db away and start again, it is rebuilt from the snapshot", ErrStateBehind, m.Applied, newest.Index)
 	}
 	first, err := logs.FirstIndex()
 	if err != nil {
 		return false, fmt.Errorf("read the log: %w", err)
 	}
-	if first > m.Applied+1 {
-		return false, fmt.Errorf("%w: it ends at entry %d and the log begins at %d, with no snapshot between: move the "+
-			"data directory away and start this node as a new one", ErrStateBehind, m.Applied, first)
+	last, err := logs.LastIndex()
+	if err != nil {
+		return false, fmt.Errorf("read the log: %w", err)
 	}
-	return false, nil
+	// Votes are in raft.db alone. A node that has lost them may not vote again.
+	if (m.Applied > 0 || found) && !logExisted {
+		return false, fmt.Errorf("%w: this node has forgotten how it voted and may not vote again: %s", ErrLogMissing, asNewNode)
+	}
+	// An entry is in the log, synced, before it is applied.
+	if max(last, covered) < m.Applied {
+		return false, fmt.Errorf("%w: it ends at entry %d and state.db at %d, so it is an old copy that has forgotten "+
+			"votes: %s", ErrLogMissing, last, m.Applied, asNewNode)
+	}
+	restore = found && m.Cluster.IsZero()
+	if found && !restore {
+		if m.Cluster != newest.Cluster {
+			return false, fmt.Errorf("%w: the newest snapshot belongs to cluster %s, state.db to %s: put back the right "+
+				"state.db or move it away, it is rebuilt from the snapshot", ErrForeignLog, newest.Cluster, m.Cluster)
+		}
+		if m.Applied < newest.Index {
+			return false, fmt.Errorf("%w: it ends at entry %d, the newest snapshot at %d, so it is an old copy: move "+
+				"state.db away and start again, it is rebuilt from the snapshot", ErrStateBehind, m.Applied, newest.Index)
+		}
+	}
+	// Between the snapshot's last command and raft's index for it lie barriers
+	// only: whoever has the command has everything.
+	if have := max(m.Applied, covered); first > have+1 {
+		return false, fmt.Errorf("%w: it ends at entry %d and the log begins at %d, with no snapshot between: %s",
+			ErrStateBehind, have, first, asNewNode)
+	}
+	return restore, nil
 }
 
-// newestSnapshot gives the header of the newest snapshot. Its own index counts:
-// raft's also covers barriers, which the state machine never sees.
-func newestSnapshot(snapshots raft.SnapshotStore) (store.Header, bool, error) {
+// newestSnapshot gives the header of the newest snapshot and raft's index for it,
+// which may be greater: it also covers barriers, which the state machine never
+// sees.
+func newestSnapshot(snapshots raft.SnapshotStore) (h store.Header, covered uint64, found bool, err error) {
 	list, err := snapshots.List()
 	if err != nil {
-		return store.Header{}, false, fmt.Errorf("list snapshots: %w", err)
+		return h, 0, false, fmt.Errorf("list snapshots: %w", err)
 	}
 	if len(list) == 0 {
-		return store.Header{}, false, nil
+		return h, 0, false, nil
 	}
 	_, in, err := snapshots.Open(list[0].ID)
 	if err != nil {
-		return store.Header{}, false, fmt.Errorf("open snapshot %s: %w", list[0].ID, err)
+		return h, 0, false, fmt.Errorf("open snapshot %s: %w", list[0].ID, err)
 	}
-	h, err := store.ReadHeader(in)
+	h, err = store.ReadHeader(in)
 	if err := errors.Join(err, in.Close()); err != nil {
-		return store.Header{}, false, fmt.Errorf("snapshot %s: %w", list[0].ID, err)
+		return h, 0, false, fmt.Errorf("snapshot %s: %w", list[0].ID, err)
 	}
-	return h, true, nil
+	return h, list[0].Index, true, nil
 }

@@ -128,7 +128,7 @@ func (a *act) verify(b attendance.Verify) (attendance.Outcome, error) {
 	}
 	if own != b.Hash {
 		return attendance.Outcome{}, fmt.Errorf("%w: after event %d the chain hash is %s here and %s at the leader: "+
-			"keep the data directory for analysis and start this node again with an empty one", ErrDiverged, b.Seq, own, b.Hash)
+			"keep the data directory for analysis and start it as a new node with another one", ErrDiverged, b.Seq, own, b.Hash)
 	}
 	return a.quiet(attendance.NoReason)
 }

@@ -743,58 +743,6 @@ func (x *DeleteGroup) GetGroupId() uint64 {
 	return 0
 }
 
-type ZoneChange struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	FromMs        int64                  `protobuf:"varint,1,opt,name=from_ms,json=fromMs,proto3" json:"from_ms,omitempty"`
-	OffsetS       int32                  `protobuf:"zigzag32,2,opt,name=offset_s,json=offsetS,proto3" json:"offset_s,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
-}
-
-func (x *ZoneChange) Reset() {
-	*x = ZoneChange{}
-	mi := &file_attendance_pb_command_proto_msgTypes[8]
-	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-	ms.StoreMessageInfo(mi)
-}
-
-func (x *ZoneChange) String() string {
-	return protoimpl.X.MessageStringOf(x)
-}
-
-func (*ZoneChange) ProtoMessage() {}
-
-func (x *ZoneChange) ProtoReflect() protoreflect.Message {
-	mi := &file_attendance_pb_command_proto_msgTypes[8]
-	if x != nil {
-		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-		if ms.LoadMessageInfo() == nil {
-			ms.StoreMessageInfo(mi)
-		}
-		return ms
-	}
-	return mi.MessageOf(x)
-}
-
-// Deprecated: Use ZoneChange.ProtoReflect.Descriptor instead.
-func (*ZoneChange) Descriptor() ([]byte, []int) {
-	return file_attendance_pb_command_proto_rawDescGZIP(), []int{8}
-}
-
-func (x *ZoneChange) GetFromMs() int64 {
-	if x != nil {
-		return x.FromMs
-	}
-	return 0
-}
-
-func (x *ZoneChange) GetOffsetS() int32 {
-	if x != nil {
-		return x.OffsetS
-	}
-	return 0
-}
-
 type SetParams struct {
 	state          protoimpl.MessageState `protogen:"open.v1"`
 	WindowMs       int64                  `protobuf:"varint,1,opt,name=window_ms,json=windowMs,proto3" json:"window_ms,omitempty"`
@@ -803,14 +751,15 @@ type SetParams struct {
 	KeyRetentionMs int64                  `protobuf:"varint,4,opt,name=key_retention_ms,json=keyRetentionMs,proto3" json:"key_retention_ms,omitempty"`
 	ExportMargin   uint64                 `protobuf:"varint,5,opt,name=export_margin,json=exportMargin,proto3" json:"export_margin,omitempty"`
 	ZoneName       string                 `protobuf:"bytes,6,opt,name=zone_name,json=zoneName,proto3" json:"zone_name,omitempty"`
-	ZoneChanges    []*ZoneChange          `protobuf:"bytes,7,rep,name=zone_changes,json=zoneChanges,proto3" json:"zone_changes,omitempty"`
+	ZoneFromMs     []int64                `protobuf:"varint,7,rep,packed,name=zone_from_ms,json=zoneFromMs,proto3" json:"zone_from_ms,omitempty"`      // two lists of one length: packed numbers
+	ZoneOffsetS    []int32                `protobuf:"zigzag32,8,rep,packed,name=zone_offset_s,json=zoneOffsetS,proto3" json:"zone_offset_s,omitempty"` // unpack to little, messages would not
 	unknownFields  protoimpl.UnknownFields
 	sizeCache      protoimpl.SizeCache
 }
 
 func (x *SetParams) Reset() {
 	*x = SetParams{}
-	mi := &file_attendance_pb_command_proto_msgTypes[9]
+	mi := &file_attendance_pb_command_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -822,7 +771,7 @@ func (x *SetParams) String() string {
 func (*SetParams) ProtoMessage() {}
 
 func (x *SetParams) ProtoReflect() protoreflect.Message {
-	mi := &file_attendance_pb_command_proto_msgTypes[9]
+	mi := &file_attendance_pb_command_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -835,7 +784,7 @@ func (x *SetParams) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetParams.ProtoReflect.Descriptor instead.
 func (*SetParams) Descriptor() ([]byte, []int) {
-	return file_attendance_pb_command_proto_rawDescGZIP(), []int{9}
+	return file_attendance_pb_command_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *SetParams) GetWindowMs() int64 {
@@ -880,9 +829,16 @@ func (x *SetParams) GetZoneName() string {
 	return ""
 }
 
-func (x *SetParams) GetZoneChanges() []*ZoneChange {
+func (x *SetParams) GetZoneFromMs() []int64 {
 	if x != nil {
-		return x.ZoneChanges
+		return x.ZoneFromMs
+	}
+	return nil
+}
+
+func (x *SetParams) GetZoneOffsetS() []int32 {
+	if x != nil {
+		return x.ZoneOffsetS
 	}
 	return nil
 }
@@ -896,7 +852,7 @@ type SetClock struct {
 
 func (x *SetClock) Reset() {
 	*x = SetClock{}
-	mi := &file_attendance_pb_command_proto_msgTypes[10]
+	mi := &file_attendance_pb_command_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -908,7 +864,7 @@ func (x *SetClock) String() string {
 func (*SetClock) ProtoMessage() {}
 
 func (x *SetClock) ProtoReflect() protoreflect.Message {
-	mi := &file_attendance_pb_command_proto_msgTypes[10]
+	mi := &file_attendance_pb_command_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -921,7 +877,7 @@ func (x *SetClock) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetClock.ProtoReflect.Descriptor instead.
 func (*SetClock) Descriptor() ([]byte, []int) {
-	return file_attendance_pb_command_proto_rawDescGZIP(), []int{10}
+	return file_attendance_pb_command_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *SetClock) GetClockMs() int64 {
@@ -940,7 +896,7 @@ type SetLevel struct {
 
 func (x *SetLevel) Reset() {
 	*x = SetLevel{}
-	mi := &file_attendance_pb_command_proto_msgTypes[11]
+	mi := &file_attendance_pb_command_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -952,7 +908,7 @@ func (x *SetLevel) String() string {
 func (*SetLevel) ProtoMessage() {}
 
 func (x *SetLevel) ProtoReflect() protoreflect.Message {
-	mi := &file_attendance_pb_command_proto_msgTypes[11]
+	mi := &file_attendance_pb_command_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -965,7 +921,7 @@ func (x *SetLevel) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetLevel.ProtoReflect.Descriptor instead.
 func (*SetLevel) Descriptor() ([]byte, []int) {
-	return file_attendance_pb_command_proto_rawDescGZIP(), []int{11}
+	return file_attendance_pb_command_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *SetLevel) GetLevel() uint32 {
@@ -986,7 +942,7 @@ type RotateSecret struct {
 
 func (x *RotateSecret) Reset() {
 	*x = RotateSecret{}
-	mi := &file_attendance_pb_command_proto_msgTypes[12]
+	mi := &file_attendance_pb_command_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -998,7 +954,7 @@ func (x *RotateSecret) String() string {
 func (*RotateSecret) ProtoMessage() {}
 
 func (x *RotateSecret) ProtoReflect() protoreflect.Message {
-	mi := &file_attendance_pb_command_proto_msgTypes[12]
+	mi := &file_attendance_pb_command_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1011,7 +967,7 @@ func (x *RotateSecret) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RotateSecret.ProtoReflect.Descriptor instead.
 func (*RotateSecret) Descriptor() ([]byte, []int) {
-	return file_attendance_pb_command_proto_rawDescGZIP(), []int{12}
+	return file_attendance_pb_command_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *RotateSecret) GetName() string {
@@ -1044,7 +1000,7 @@ type BumpSessionEpoch struct {
 
 func (x *BumpSessionEpoch) Reset() {
 	*x = BumpSessionEpoch{}
-	mi := &file_attendance_pb_command_proto_msgTypes[13]
+	mi := &file_attendance_pb_command_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1056,7 +1012,7 @@ func (x *BumpSessionEpoch) String() string {
 func (*BumpSessionEpoch) ProtoMessage() {}
 
 func (x *BumpSessionEpoch) ProtoReflect() protoreflect.Message {
-	mi := &file_attendance_pb_command_proto_msgTypes[13]
+	mi := &file_attendance_pb_command_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1069,7 +1025,7 @@ func (x *BumpSessionEpoch) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BumpSessionEpoch.ProtoReflect.Descriptor instead.
 func (*BumpSessionEpoch) Descriptor() ([]byte, []int) {
-	return file_attendance_pb_command_proto_rawDescGZIP(), []int{13}
+	return file_attendance_pb_command_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *BumpSessionEpoch) GetUserId() uint64 {
@@ -1090,7 +1046,7 @@ type ExportMark struct {
 
 func (x *ExportMark) Reset() {
 	*x = ExportMark{}
-	mi := &file_attendance_pb_command_proto_msgTypes[14]
+	mi := &file_attendance_pb_command_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1102,7 +1058,7 @@ func (x *ExportMark) String() string {
 func (*ExportMark) ProtoMessage() {}
 
 func (x *ExportMark) ProtoReflect() protoreflect.Message {
-	mi := &file_attendance_pb_command_proto_msgTypes[14]
+	mi := &file_attendance_pb_command_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1115,7 +1071,7 @@ func (x *ExportMark) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExportMark.ProtoReflect.Descriptor instead.
 func (*ExportMark) Descriptor() ([]byte, []int) {
-	return file_attendance_pb_command_proto_rawDescGZIP(), []int{14}
+	return file_attendance_pb_command_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *ExportMark) GetTarget() string {
@@ -1150,7 +1106,7 @@ type Resolve struct {
 
 func (x *Resolve) Reset() {
 	*x = Resolve{}
-	mi := &file_attendance_pb_command_proto_msgTypes[15]
+	mi := &file_attendance_pb_command_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1162,7 +1118,7 @@ func (x *Resolve) String() string {
 func (*Resolve) ProtoMessage() {}
 
 func (x *Resolve) ProtoReflect() protoreflect.Message {
-	mi := &file_attendance_pb_command_proto_msgTypes[15]
+	mi := &file_attendance_pb_command_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1175,7 +1131,7 @@ func (x *Resolve) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Resolve.ProtoReflect.Descriptor instead.
 func (*Resolve) Descriptor() ([]byte, []int) {
-	return file_attendance_pb_command_proto_rawDescGZIP(), []int{15}
+	return file_attendance_pb_command_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *Resolve) GetSeq() uint64 {
@@ -1209,7 +1165,7 @@ type Prune struct {
 
 func (x *Prune) Reset() {
 	*x = Prune{}
-	mi := &file_attendance_pb_command_proto_msgTypes[16]
+	mi := &file_attendance_pb_command_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1221,7 +1177,7 @@ func (x *Prune) String() string {
 func (*Prune) ProtoMessage() {}
 
 func (x *Prune) ProtoReflect() protoreflect.Message {
-	mi := &file_attendance_pb_command_proto_msgTypes[16]
+	mi := &file_attendance_pb_command_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1234,7 +1190,7 @@ func (x *Prune) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Prune.ProtoReflect.Descriptor instead.
 func (*Prune) Descriptor() ([]byte, []int) {
-	return file_attendance_pb_command_proto_rawDescGZIP(), []int{16}
+	return file_attendance_pb_command_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *Prune) GetFloorMs() int64 {
@@ -1261,7 +1217,7 @@ type Verify struct {
 
 func (x *Verify) Reset() {
 	*x = Verify{}
-	mi := &file_attendance_pb_command_proto_msgTypes[17]
+	mi := &file_attendance_pb_command_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1273,7 +1229,7 @@ func (x *Verify) String() string {
 func (*Verify) ProtoMessage() {}
 
 func (x *Verify) ProtoReflect() protoreflect.Message {
-	mi := &file_attendance_pb_command_proto_msgTypes[17]
+	mi := &file_attendance_pb_command_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1286,7 +1242,7 @@ func (x *Verify) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Verify.ProtoReflect.Descriptor instead.
 func (*Verify) Descriptor() ([]byte, []int) {
-	return file_attendance_pb_command_proto_rawDescGZIP(), []int{17}
+	return file_attendance_pb_command_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *Verify) GetSeq() uint64 {
@@ -1315,7 +1271,7 @@ type PutToken struct {
 
 func (x *PutToken) Reset() {
 	*x = PutToken{}
-	mi := &file_attendance_pb_command_proto_msgTypes[18]
+	mi := &file_attendance_pb_command_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1327,7 +1283,7 @@ func (x *PutToken) String() string {
 func (*PutToken) ProtoMessage() {}
 
 func (x *PutToken) ProtoReflect() protoreflect.Message {
-	mi := &file_attendance_pb_command_proto_msgTypes[18]
+	mi := &file_attendance_pb_command_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1340,7 +1296,7 @@ func (x *PutToken) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutToken.ProtoReflect.Descriptor instead.
 func (*PutToken) Descriptor() ([]byte, []int) {
-	return file_attendance_pb_command_proto_rawDescGZIP(), []int{18}
+	return file_attendance_pb_command_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *PutToken) GetTokenId() uint64 {
@@ -1380,7 +1336,7 @@ type RevokeToken struct {
 
 func (x *RevokeToken) Reset() {
 	*x = RevokeToken{}
-	mi := &file_attendance_pb_command_proto_msgTypes[19]
+	mi := &file_attendance_pb_command_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1392,7 +1348,7 @@ func (x *RevokeToken) String() string {
 func (*RevokeToken) ProtoMessage() {}
 
 func (x *RevokeToken) ProtoReflect() protoreflect.Message {
-	mi := &file_attendance_pb_command_proto_msgTypes[19]
+	mi := &file_attendance_pb_command_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1405,7 +1361,7 @@ func (x *RevokeToken) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RevokeToken.ProtoReflect.Descriptor instead.
 func (*RevokeToken) Descriptor() ([]byte, []int) {
-	return file_attendance_pb_command_proto_rawDescGZIP(), []int{19}
+	return file_attendance_pb_command_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *RevokeToken) GetTokenId() uint64 {
@@ -1426,7 +1382,7 @@ type Audit struct {
 
 func (x *Audit) Reset() {
 	*x = Audit{}
-	mi := &file_attendance_pb_command_proto_msgTypes[20]
+	mi := &file_attendance_pb_command_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1438,7 +1394,7 @@ func (x *Audit) String() string {
 func (*Audit) ProtoMessage() {}
 
 func (x *Audit) ProtoReflect() protoreflect.Message {
-	mi := &file_attendance_pb_command_proto_msgTypes[20]
+	mi := &file_attendance_pb_command_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1451,7 +1407,7 @@ func (x *Audit) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Audit.ProtoReflect.Descriptor instead.
 func (*Audit) Descriptor() ([]byte, []int) {
-	return file_attendance_pb_command_proto_rawDescGZIP(), []int{20}
+	return file_attendance_pb_command_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *Audit) GetAction() string {
@@ -1534,11 +1490,7 @@ const file_attendance_pb_command_proto_rawDesc = "" +
 	"\fadd_teachers\x18\x06 \x03(\x04R\vaddTeachers\x12'\n" +
 	"\x0fremove_teachers\x18\a \x03(\x04R\x0eremoveTeachers\"(\n" +
 	"\vDeleteGroup\x12\x19\n" +
-	"\bgroup_id\x18\x01 \x01(\x04R\agroupId\"@\n" +
-	"\n" +
-	"ZoneChange\x12\x17\n" +
-	"\afrom_ms\x18\x01 \x01(\x03R\x06fromMs\x12\x19\n" +
-	"\boffset_s\x18\x02 \x01(\x11R\aoffsetS\"\x87\x02\n" +
+	"\bgroup_id\x18\x01 \x01(\x04R\agroupId\"\x94\x02\n" +
 	"\tSetParams\x12\x1b\n" +
 	"\twindow_ms\x18\x01 \x01(\x03R\bwindowMs\x12\x17\n" +
 	"\askew_ms\x18\x02 \x01(\x03R\x06skewMs\x12\x1f\n" +
@@ -1546,8 +1498,10 @@ const file_attendance_pb_command_proto_rawDesc = "" +
 	"deferralMs\x12(\n" +
 	"\x10key_retention_ms\x18\x04 \x01(\x03R\x0ekeyRetentionMs\x12#\n" +
 	"\rexport_margin\x18\x05 \x01(\x04R\fexportMargin\x12\x1b\n" +
-	"\tzone_name\x18\x06 \x01(\tR\bzoneName\x127\n" +
-	"\fzone_changes\x18\a \x03(\v2\x14.hadir.v1.ZoneChangeR\vzoneChanges\"%\n" +
+	"\tzone_name\x18\x06 \x01(\tR\bzoneName\x12 \n" +
+	"\fzone_from_ms\x18\a \x03(\x03R\n" +
+	"zoneFromMs\x12\"\n" +
+	"\rzone_offset_s\x18\b \x03(\x11R\vzoneOffsetS\"%\n" +
 	"\bSetClock\x12\x19\n" +
 	"\bclock_ms\x18\x01 \x01(\x03R\aclockMs\" \n" +
 	"\bSetLevel\x12\x14\n" +
@@ -1621,7 +1575,7 @@ func file_attendance_pb_command_proto_rawDescGZIP() []byte {
 }
 
 var file_attendance_pb_command_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_attendance_pb_command_proto_msgTypes = make([]protoimpl.MessageInfo, 21)
+var file_attendance_pb_command_proto_msgTypes = make([]protoimpl.MessageInfo, 20)
 var file_attendance_pb_command_proto_goTypes = []any{
 	(Op)(0),                  // 0: hadir.v1.Op
 	(*Entry)(nil),            // 1: hadir.v1.Entry
@@ -1632,29 +1586,27 @@ var file_attendance_pb_command_proto_goTypes = []any{
 	(*SetPassword)(nil),      // 6: hadir.v1.SetPassword
 	(*PutGroup)(nil),         // 7: hadir.v1.PutGroup
 	(*DeleteGroup)(nil),      // 8: hadir.v1.DeleteGroup
-	(*ZoneChange)(nil),       // 9: hadir.v1.ZoneChange
-	(*SetParams)(nil),        // 10: hadir.v1.SetParams
-	(*SetClock)(nil),         // 11: hadir.v1.SetClock
-	(*SetLevel)(nil),         // 12: hadir.v1.SetLevel
-	(*RotateSecret)(nil),     // 13: hadir.v1.RotateSecret
-	(*BumpSessionEpoch)(nil), // 14: hadir.v1.BumpSessionEpoch
-	(*ExportMark)(nil),       // 15: hadir.v1.ExportMark
-	(*Resolve)(nil),          // 16: hadir.v1.Resolve
-	(*Prune)(nil),            // 17: hadir.v1.Prune
-	(*Verify)(nil),           // 18: hadir.v1.Verify
-	(*PutToken)(nil),         // 19: hadir.v1.PutToken
-	(*RevokeToken)(nil),      // 20: hadir.v1.RevokeToken
-	(*Audit)(nil),            // 21: hadir.v1.Audit
+	(*SetParams)(nil),        // 9: hadir.v1.SetParams
+	(*SetClock)(nil),         // 10: hadir.v1.SetClock
+	(*SetLevel)(nil),         // 11: hadir.v1.SetLevel
+	(*RotateSecret)(nil),     // 12: hadir.v1.RotateSecret
+	(*BumpSessionEpoch)(nil), // 13: hadir.v1.BumpSessionEpoch
+	(*ExportMark)(nil),       // 14: hadir.v1.ExportMark
+	(*Resolve)(nil),          // 15: hadir.v1.Resolve
+	(*Prune)(nil),            // 16: hadir.v1.Prune
+	(*Verify)(nil),           // 17: hadir.v1.Verify
+	(*PutToken)(nil),         // 18: hadir.v1.PutToken
+	(*RevokeToken)(nil),      // 19: hadir.v1.RevokeToken
+	(*Audit)(nil),            // 20: hadir.v1.Audit
 }
 var file_attendance_pb_command_proto_depIdxs = []int32{
 	2, // 0: hadir.v1.Entry.commands:type_name -> hadir.v1.Command
 	0, // 1: hadir.v1.Command.op:type_name -> hadir.v1.Op
-	9, // 2: hadir.v1.SetParams.zone_changes:type_name -> hadir.v1.ZoneChange
-	3, // [3:3] is the sub-list for method output_type
-	3, // [3:3] is the sub-list for method input_type
-	3, // [3:3] is the sub-list for extension type_name
-	3, // [3:3] is the sub-list for extension extendee
-	0, // [0:3] is the sub-list for field type_name
+	2, // [2:2] is the sub-list for method output_type
+	2, // [2:2] is the sub-list for method input_type
+	2, // [2:2] is the sub-list for extension type_name
+	2, // [2:2] is the sub-list for extension extendee
+	0, // [0:2] is the sub-list for field type_name
 }
 
 func init() { file_attendance_pb_command_proto_init() }
@@ -1668,7 +1620,7 @@ func file_attendance_pb_command_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_attendance_pb_command_proto_rawDesc), len(file_attendance_pb_command_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   21,
+			NumMessages:   20,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -1,0 +1,166 @@
+# hadir: `make help` lists what there is. It wants Go and nothing else; Node and
+# protoc only where a target says so.
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DELETE_ON_ERROR:
+MAKEFLAGS += --no-builtin-rules
+
+# Pinned tools are built once into .cache/bin/NAME@VERSION; they are no part of
+# go.mod, so that their dependencies cannot move ours.
+GOLANGCI_VERSION    := v2.15.0
+GOVULNCHECK_VERSION := v1.9.0
+TOOLS       := $(CURDIR)/.cache/bin
+GOLANGCI    := $(TOOLS)/golangci-lint@$(GOLANGCI_VERSION)/golangci-lint
+GOVULNCHECK := $(TOOLS)/govulncheck@$(GOVULNCHECK_VERSION)/govulncheck
+
+# Exact, whatever the resolver prefers: raft-boltdb v2.3.1 does not build with
+# raft v1.8.0, and the bbolt that raft-boltdb asks for is too old.
+PINS := github.com/hashicorp/raft@v1.8.0 github.com/hashicorp/raft-boltdb/v2@v2.3.0 go.etcd.io/bbolt@v1.5.0
+
+COMMIT  := $(shell git rev-parse -q --verify HEAD 2>/dev/null)
+VERSION ?= $(or $(shell git describe --tags --always --dirty 2>/dev/null),dev)
+
+# What is too long for every run rotates by commit: a number from its hash, 1
+# outside git. Tests read it as their seed too.
+HADIR_SEED ?= $(if $(COMMIT),$(shell echo $$((16#$(shell echo $(COMMIT) | cut -c1-7) + 1))),1)
+SHARE := $(shell echo $$(($(HADIR_SEED) % 3 + 1)))/3
+export HADIR_SEED
+
+PKG      ?= ./...
+RUN      ?= .
+FUZZTIME ?= 10s
+TIMEOUT  ?= 15m
+TESTFLAGS = -timeout $(TIMEOUT) -run '$(RUN)' $(if $(RACE),-race)
+
+.PHONY: help
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@echo "  variables: PKG=./store/... RUN=TestName RACE=1 FUZZTIME=10s HADIR_SEED=1 HADIR_CASES=2000 HADIR_TEST_REQUIRE=redis,…"
+
+.PHONY: build
+build: ## bin/hadir, or every package while there is no command yet
+ifneq ($(wildcard cmd/hadir/*.go),)
+	go build -trimpath -buildvcs=false -ldflags '-X main.version=$(VERSION) -X main.commit=$(COMMIT)' -o bin/hadir ./cmd/hadir
+else
+	go build ./...
+	@echo "build: there is no cmd/hadir yet, so every package was compiled and no binary was made"
+endif
+
+.PHONY: test
+test: ## tests (RACE=1: with the race detector), then what was left out
+	@go run ./tests/tools/gotest $(TESTFLAGS) $(PKG)
+
+.PHONY: test-full
+test-full: ## everything that rotates in CI, whole: 200 000 property cases, every fuzz target, every mutant
+	$(MAKE) test HADIR_CASES=200000 TIMEOUT=60m
+	$(MAKE) fuzz mutants
+
+.PHONY: check
+check: check-format check-modules check-generated check-mutants check-cross lint check-vulnerabilities ## format, modules, generated code, stale mutants, cross builds, lint, vulnerabilities
+
+.PHONY: check-format
+check-format:
+	@unformatted=$$(gofmt -l $$(find . -name '*.go' -not -path './.cache/*' -not -path '*/node_modules/*')); \
+	if [ -n "$$unformatted" ]; then echo "gofmt would change:"; echo "$$unformatted"; exit 1; fi
+
+.PHONY: check-modules
+check-modules:
+	go mod verify
+	@go mod tidy -diff || { echo "go.mod is not tidy: run go mod tidy"; exit 1; }
+	@for pin in $(PINS); do \
+		got=$$(go list -m -f '{{.Path}}@{{.Version}}{{with .Replace}} => {{.Path}}@{{.Version}}{{end}}' "$${pin%@*}"); \
+		if [ "$$got" != "$$pin" ]; then echo "go.mod has $$got and must have $$pin (see PINS in the Makefile)"; exit 1; fi; \
+	done
+
+# Regenerates into a directory of its own and compares; the line that names
+# protoc's version may differ.
+.PHONY: check-generated
+check-generated:
+	@if command -v protoc >/dev/null; then \
+		tmp=$$(mktemp -d); trap 'rm -rf "$$tmp"' EXIT; \
+		$(call protoc,$$tmp); \
+		for f in $(PROTO:.proto=.pb.go); do \
+			diff -u <(grep -v '^// 	protoc  ' $$f) <(grep -v '^// 	protoc  ' "$$tmp/$$f") || { echo "$$f is out of date: run make generate"; exit 1; }; \
+		done; \
+		echo "generated code is up to date"; \
+	elif [[ ",$${HADIR_TEST_REQUIRE:-}," == *,protoc,* ]]; then \
+		echo "protoc is required and not installed"; exit 1; \
+	else \
+		echo "left out: generated code was not compared, protoc is not installed"; \
+	fi
+
+# A mutant whose text is gone tests nothing; this only looks, make mutants runs them.
+.PHONY: check-mutants
+check-mutants:
+	@go run ./tests/mutants -list | { grep -Ev "^[a-z]" || true; }
+
+.PHONY: check-cross
+check-cross:
+	CGO_ENABLED=0 GOOS=darwin GOARCH=arm64 go build ./...
+	CGO_ENABLED=0 GOOS=linux GOARCH=arm64 go build ./...
+
+.PHONY: lint
+lint: $(GOLANGCI) ## go vet and golangci-lint
+	go vet ./...
+	$(GOLANGCI) run ./...
+
+# Where there is a timeout command (not on a Mac), a silent network ends the wait too.
+TIMEOUT120 := $(if $(shell command -v timeout),timeout 120)
+
+# Exit code 3 means findings. Anything else that names the database means that it
+# could not be read, which is no finding and must not look like a clean result.
+.PHONY: check-vulnerabilities
+check-vulnerabilities: $(GOVULNCHECK)
+	@code=0; out=$$($(TIMEOUT120) $(GOVULNCHECK) ./... 2>&1) || code=$$?; \
+	if [ $$code -eq 0 ]; then echo "$$out" | tail -n 1; \
+	elif [ $$code -ne 3 ] && { [ $$code -eq 124 ] || grep -q 'fetching vulnerabilities' <<<"$$out"; }; then \
+		echo "****************************************************************************"; \
+		echo "*** NOT CHECKED: the vulnerability database is out of reach from here.   ***"; \
+		echo "*** Run make check-vulnerabilities where it is, before a release.        ***"; \
+		echo "****************************************************************************"; \
+	else echo "$$out"; exit 1; fi
+
+$(GOLANGCI):
+	GOBIN=$(@D) go install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI_VERSION)
+
+$(GOVULNCHECK):
+	GOBIN=$(@D) go install golang.org/x/vuln/cmd/govulncheck@$(GOVULNCHECK_VERSION)
+
+.PHONY: tools
+tools: $(GOLANGCI) $(GOVULNCHECK) ## the pinned tools of make check
+
+PROTO := attendance/pb/command.proto
+
+protoc = protoc --plugin=protoc-gen-go=$$(go tool -n protoc-gen-go) --go_out=$(1) --go_opt=module=hadir $(PROTO)
+
+.PHONY: generate
+generate: ## generated code anew (needs protoc)
+	$(call protoc,.)
+
+.PHONY: fuzz
+fuzz: ## every fuzz target for FUZZTIME
+	@tests/tools/fuzz.sh $(FUZZTIME)
+
+.PHONY: fuzz-rotating
+fuzz-rotating: ## a third of the fuzz targets, by commit
+	@tests/tools/fuzz.sh $(FUZZTIME) $(SHARE)
+
+.PHONY: mutants
+mutants: ## seeded mistakes, each of which the tests must notice
+	@go run ./tests/mutants
+
+.PHONY: mutants-rotating
+mutants-rotating: ## a third of them, by commit
+	@go run ./tests/mutants -share $(SHARE)
+
+.PHONY: bench
+bench: ## benchmarks (BENCH: arguments)
+ifneq ($(wildcard tests/bench/*.go),)
+	go run ./tests/bench $(BENCH)
+else
+	@echo "bench: there is no tests/bench yet"
+endif
+
+.PHONY: clean
+clean: ## what make built, pinned tools included
+	rm -rf bin .cache
