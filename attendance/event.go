@@ -92,8 +92,9 @@ type Tap struct {
 	FirstSeenAt Millis // of the winner, after this event
 	UpdatedAt   Millis // of the winner, after this event
 
-	ReviewOf uint64 // the event that a person resolved; 0 for none
-	Note     string // what the person said
+	ReviewOf   uint64 // the event that a person resolved; 0 for none
+	ReceivedBy string // with ReviewOf: the node that had received the tap
+	Note       string // with ReviewOf: what the person said
 }
 
 // UserChange is a user after the change.
@@ -145,6 +146,15 @@ type Refusal struct {
 	Subject uint64 // id of the user, group, token or event in question; 0 for none
 }
 
+// ReceivedBy gives the node that received the tap that the event is about: not
+// the one at which a person resolved it.
+func (e Event) ReceivedBy() string {
+	if tap, ok := e.Detail.(Tap); ok && tap.ReviewOf != 0 {
+		return tap.ReceivedBy
+	}
+	return e.Node
+}
+
 // Record gives the attendance record that the event made. ok is false for an
 // event that made none.
 func (e Event) Record() (r Record, ok bool) {
@@ -154,7 +164,7 @@ func (e Event) Record() (r Record, ok bool) {
 	}
 	r = Record{
 		ID: e.Seq, UserID: tap.UserID, Kind: tap.Kind, At: tap.At, FirstSeenAt: tap.At, Location: tap.Location,
-		Node: e.Node, Offline: tap.Offline, ClaimTrust: tap.ClaimTrust, CreatedAt: e.At, UpdatedAt: e.At,
+		Node: e.ReceivedBy(), Offline: tap.Offline, ClaimTrust: tap.ClaimTrust, CreatedAt: e.At, UpdatedAt: e.At,
 	}
 	if tap.Offline {
 		r.ClaimedAt = tap.ClientTime
@@ -284,6 +294,7 @@ func (t Tap) canon(w *Writer) {
 	}
 	w.Uint(t.ReviewOf)
 	if t.ReviewOf != 0 {
+		w.String(t.ReceivedBy)
 		w.String(t.Note)
 	}
 }
@@ -317,7 +328,7 @@ func readTap(r *Reader) Tap {
 		t.Delta, t.FirstSeenAt, t.UpdatedAt = r.Millis(), r.Millis(), r.Millis()
 	}
 	if t.ReviewOf = r.Uint(); t.ReviewOf != 0 {
-		t.Note = r.String()
+		t.ReceivedBy, t.Note = r.String(), r.String()
 	}
 	return t
 }

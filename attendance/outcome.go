@@ -48,6 +48,7 @@ const (
 	NotExported    Reason = 18 // Prune would reach what an export target still needs
 	TooMany        Reason = 19 // a bound on the number of targets or secrets
 	UnknownSeq     Reason = 20 // no such event, or no checkpoint there
+	GroupNotEmpty  Reason = 21 // MaxDeletedMembers: take the people out first
 )
 
 // String gives the word used in the API.
@@ -59,15 +60,18 @@ var reasonWords = map[Reason]string{
 	UnknownGroup: "unknown_group", NotATeacher: "not_a_teacher", GroupFull: "group_full", UnknownToken: "unknown_token",
 	TokenTaken: "token_taken", ClockNotBehind: "clock_not_behind", LevelFalls: "level_falls",
 	UnknownReview: "unknown_review", FloorFalls: "floor_falls", TooRecent: "too_recent", NotExported: "not_exported",
-	TooMany: "too_many", UnknownSeq: "unknown_seq",
+	TooMany: "too_many", UnknownSeq: "unknown_seq", GroupNotEmpty: "group_not_empty",
 }
 
 // Bounds on replicated collections that a single command walks.
 const (
 	MaxGroupMembers  = 5_000
 	MaxGroupTeachers = 200
-	MaxTargets       = 16
-	MaxSecrets       = 8
+	// MaxDeletedMembers is how many people a group may have when it is deleted: an
+	// entry may delete many groups, and every node applies it at once.
+	MaxDeletedMembers = 200
+	MaxTargets        = 16
+	MaxSecrets        = 8
 )
 
 // Outcome is the answer to one command. It is a pure function of the event that

@@ -80,18 +80,27 @@ type ZoneChange struct {
 // proposer of SetParams; the state machine only reads the table.
 func NewZone(loc *time.Location, from, to time.Time) (Zone, error) {
 	z := Zone{Name: loc.String()}
-	for at := from; ; {
+	for at := from; !at.After(to); {
 		_, offset := at.In(loc).Zone()
-		z.Changes = append(z.Changes, ZoneChange{From: MillisOf(at), OffsetS: int32(offset)})
-		_, end := at.In(loc).ZoneBounds()
-		if end.IsZero() || end.After(to) {
-			return z, z.validate()
+		// Bounds are also given where only the name changes, or nothing does.
+		if n := len(z.Changes); n == 0 || z.Changes[n-1].OffsetS != int32(offset) {
+			if n == MaxZoneChanges {
+				return Zone{}, fmt.Errorf("time zone %s changes more than %d times in that span", z.Name, MaxZoneChanges)
+			}
+			z.Changes = append(z.Changes, ZoneChange{From: MillisOf(at), OffsetS: int32(offset)})
 		}
-		if len(z.Changes) == MaxZoneChanges {
-			return Zone{}, fmt.Errorf("time zone %s changes more than %d times in that span", z.Name, MaxZoneChanges)
+		_, end := at.In(loc).ZoneBounds()
+		if end.IsZero() {
+			break
+		}
+		if !end.After(at) {
+			// Past its table the standard library gives, on some days, a bound that
+			// does not lie ahead.
+			end = at.Add(24 * time.Hour)
 		}
 		at = end
 	}
+	return z, z.validate()
 }
 
 // Offset gives the offset from UTC that holds at t.

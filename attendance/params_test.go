@@ -248,3 +248,21 @@ func TestMillis(t *testing.T) {
 		t.Error(got)
 	}
 }
+
+// Each change of a zone's table is a change: the library splits winters at New
+// Year beyond its own table (2037), which costs 3 rows a year instead of 2.
+func TestNewZoneHasNoEmptyChanges(t *testing.T) {
+	berlin, err := time.LoadLocation("Europe/Berlin")
+	if err != nil {
+		t.Fatal(err)
+	}
+	z, err := NewZone(berlin, time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC), time.Date(2060, 1, 1, 0, 0, 0, 0, time.UTC))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := 1; i < len(z.Changes); i++ {
+		if z.Changes[i].OffsetS == z.Changes[i-1].OffsetS {
+			t.Errorf("change %d at %s changes nothing", i, z.Changes[i].From.Time())
+		}
+	}
+}

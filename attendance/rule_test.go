@@ -1,6 +1,7 @@
 package attendance
 
 import (
+	"fmt"
 	"testing"
 
 	"pgregory.net/rapid"
@@ -160,6 +161,23 @@ func TestWords(t *testing.T) {
 		if !typ.MakesRecord() {
 			t.Errorf("%s makes no record", typ)
 		}
+	}
+}
+
+// A value without a word (a damaged row, a newer version) is named by its
+// number. %v would ask it for its word again, until the stack overflows, which
+// no recover can stop.
+func TestUnknownWords(t *testing.T) {
+	for _, got := range []string{
+		Kind(99).String(), Role(99).String(), GroupKind(99).String(), LocationError(99).String(), EventType(99).String(),
+		Status(99).String(), Reason(99).String(), Op(99).String(), fmt.Sprint(Kind(99)),
+	} {
+		if got != "unknown(99)" {
+			t.Errorf("%q", got)
+		}
+	}
+	if got := (Principal{Kind: 9, ID: 1}).String(); got != "unknown(9):1" {
+		t.Errorf("%q", got)
 	}
 }
 

@@ -49,9 +49,10 @@ func EncodeEntry(e Entry) ([]byte, error) {
 	return b, nil
 }
 
-// DecodeEntry reads what EncodeEntry wrote. It accepts nothing else: unknown
-// fields, operations and levels, broken limits and values out of range are all
-// errors. Memory is bounded by a small multiple of len(b).
+// DecodeEntry reads what EncodeEntry wrote. Unknown fields, operations and
+// levels, broken limits and values out of range are errors. Of the forms that
+// protobuf allows for one value it takes any, which is harmless, since nothing
+// hashes it. Memory is bounded by a small multiple of len(b).
 func DecodeEntry(b []byte) (Entry, error) {
 	level, err := scan(b)
 	// The level comes first: of a newer entry nothing else can be judged.

@@ -41,15 +41,13 @@ func (m *Machine) applyEntry(tx *store.Tx, e decoded) ([]attendance.Outcome, err
 		return nil, fmt.Errorf("%w: entry %d belongs to cluster %s, this state to %s",
 			ErrForeignLog, e.Index, e.content.Cluster, before.Cluster)
 	}
-	params := tx.Params()
 	tx.SetMeta(func(m *store.Meta) {
 		m.Cluster = e.content.Cluster
 		m.Applied, m.Term = e.Index, e.Term
-		m.Clock = max(m.Clock, e.content.ProposedAt)
-		m.KeyFloor = max(m.KeyFloor, m.Elapsed()-params.KeyRetention)
 	})
 	outcomes := make([]attendance.Outcome, len(e.content.Commands))
 	for i, c := range e.content.Commands {
+		tick(tx, e.content.ProposedAt)
 		a := act{Tx: tx, Command: c, entry: e.Index, proposedAt: e.content.ProposedAt}
 		out, err := a.apply()
 		if err != nil {
@@ -68,6 +66,16 @@ func (m *Machine) applyEntry(tx *store.Tx, e decoded) ([]attendance.Outcome, err
 		}
 	}
 	return outcomes, nil
+}
+
+// tick moves the clock before each command. Ages that have run out by then stay
+// so, even if the clock is set back or keys are kept for longer later.
+func tick(tx *store.Tx, proposedAt attendance.Millis) {
+	retention := tx.Params().KeyRetention
+	tx.SetMeta(func(m *store.Meta) {
+		m.Clock = max(m.Clock, proposedAt)
+		m.KeyFloor = max(m.KeyFloor, m.Elapsed()-retention)
+	})
 }
 
 // checkOrder judges index and term of an entry against what was applied last.

@@ -9,7 +9,7 @@ import (
 func (a *act) checkIn(b attendance.CheckIn) (attendance.Outcome, error) {
 	tap := a.tap(b)
 	m, params := a.Meta(), a.Params()
-	_, why := params.Place(tap.Claim, m.Clock, m.Floor)
+	_, why := params.Place(tap.Claim, m.Clock, a.floor())
 	if why != attendance.NoReason {
 		tap.Reason = why
 		return a.decide(attendance.TapReview, tap)
@@ -40,13 +40,22 @@ func (a *act) checkIn(b attendance.CheckIn) (attendance.Outcome, error) {
 func (a *act) tap(b attendance.CheckIn) attendance.Tap {
 	m, params := a.Meta(), a.Params()
 	claim := b.Claim(a.proposedAt)
-	at, _ := params.Place(claim, m.Clock, m.Floor)
+	at, _ := params.Place(claim, m.Clock, a.floor())
 	day, minute := params.Zone.Day(at)
 	return attendance.Tap{
 		UserID: b.UserID, Kind: b.Kind, At: at, Day: day, Minute: uint16(minute), Claim: claim, ProposedAt: a.proposedAt,
 		Location: b.Location, ClientTime: b.ClientTime, Offline: b.Offline, ClaimTrust: b.ClaimTrusted,
 		Recorded: b.Recorded, WallClock: b.WallClock,
 	}
+}
+
+// floor gives the time below which a tap is too old whatever D says: where
+// neighbours may be gone, and where keys are void, because a copy of a tap that
+// was decided then would not be recognised. D stays above both, unless it has
+// been raised lately.
+func (a *act) floor() attendance.Millis {
+	m := a.Meta()
+	return max(m.Floor, m.KeyFloor-m.SetBack+1-a.Params().Window)
 }
 
 // person says what is wrong with a user who taps.
@@ -100,7 +109,7 @@ func (a *act) indexTap(e attendance.Event, tap attendance.Tap) error {
 			return err
 		}
 	}
-	if e.Type == attendance.TapReview || (e.Type == attendance.TapAccepted && tap.Offline) {
+	if waits(e.Type, tap) {
 		if err := a.OpenReview(e.Seq); err != nil {
 			return err
 		}
@@ -115,6 +124,20 @@ func (a *act) indexTap(e attendance.Event, tap attendance.Tap) error {
 		}
 	}
 	return nil
+}
+
+// waits reports whether a person has to look: at a tap without a record, and at
+// what an offline phone claims, where that is earlier than what the record says.
+func waits(typ attendance.EventType, tap attendance.Tap) bool {
+	switch typ {
+	case attendance.TapReview:
+		return true
+	case attendance.TapAccepted, attendance.ReviewAccepted:
+		return tap.Offline
+	case attendance.TapDuplicate, attendance.ReviewDuplicate:
+		return tap.Offline && tap.ClientTime < tap.FirstSeenAt
+	}
+	return false
 }
 
 // resolve is a person's decision about a review, or about the claimed time of
@@ -133,9 +156,12 @@ func (a *act) resolve(b attendance.Resolve) (attendance.Outcome, error) {
 		return a.refuse(attendance.UnknownReview, b.Seq)
 	}
 	tap := old
-	tap.ReviewOf, tap.Note, tap.Reason = b.Seq, b.Note, attendance.NoReason
-	if e.Type.MakesRecord() {
-		return a.resolveClaim(b, tap)
+	tap.ReviewOf, tap.ReceivedBy, tap.Note, tap.Reason = b.Seq, e.ReceivedBy(), b.Note, attendance.NoReason
+	switch {
+	case e.Type.MakesRecord():
+		return a.resolveClaim(b, tap, b.Seq)
+	case old.Winner != 0:
+		return a.resolveClaim(b, tap, old.Winner)
 	}
 	if !b.Accept {
 		return a.close(attendance.ReviewRejected, tap)
@@ -163,12 +189,12 @@ func (a *act) resolve(b attendance.Resolve) (attendance.Outcome, error) {
 
 // resolveClaim decides whether the time that an offline phone claimed counts as
 // first seen.
-func (a *act) resolveClaim(b attendance.Resolve, tap attendance.Tap) (attendance.Outcome, error) {
-	record, err := a.Record(b.Seq)
+func (a *act) resolveClaim(b attendance.Resolve, tap attendance.Tap, id uint64) (attendance.Outcome, error) {
+	record, err := a.Record(id)
 	if err != nil {
 		return attendance.Outcome{}, err
 	}
-	tap.Winner, tap.Delta = b.Seq, 0
+	tap.Winner, tap.Delta = id, tap.At-record.At
 	if !b.Accept {
 		tap.FirstSeenAt, tap.UpdatedAt = record.FirstSeenAt, record.UpdatedAt
 		return a.close(attendance.ClaimRejected, tap)

@@ -94,8 +94,6 @@ type scenario struct {
 	now     attendance.Millis // the leader's wall clock
 	last    uint64            // raft index
 
-	dropping bool // a Prune has named a seq
-
 	noSetClock bool
 }
 
@@ -149,9 +147,6 @@ func (s *scenario) entry() step {
 	var commands []attendance.Command
 	for n := s.src.below(4); n >= 0; n-- {
 		commands = append(commands, s.command())
-		if op := commands[len(commands)-1].Body.Op(); op == attendance.OpSetClock || op == attendance.OpSetParams {
-			break
-		}
 	}
 	return s.add(commands...)
 }
@@ -219,10 +214,6 @@ func (s *scenario) freshCommand() attendance.Command {
 	case roll < 29:
 		floor := pick(s.src, m.clock-p.Deferral-p.Window, m.clock-p.Deferral-p.Window-p.KeyRetention, m.floor)
 		through := pick(s.src, 0, m.seq, m.seq+1, m.seq/2, 1)
-		if through == 0 && s.dropping {
-			through = 1
-		}
-		s.dropping = s.dropping || through > 0
 		return command(attendance.Prune{Floor: max(1, around(floor)), ThroughSeq: through})
 	case roll == 29:
 		return command(attendance.ExportMark{

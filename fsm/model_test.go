@@ -178,18 +178,14 @@ func (m *model) checkIn(t attendance.Millis, b attendance.CheckIn) attendance.Ou
 	switch p := m.params; {
 	case b.WallClock && b.ReceivedAt > m.clock+p.Skew:
 		why, status = attendance.ClockSuspect, attendance.ReviewStatus
-	case t < m.clock-p.Deferral || t < m.floor+p.Window:
+	case t < m.clock-p.Deferral || t < m.floor+p.Window || t+m.setBack <= m.keyFloor:
 		why, status = attendance.TooOld, attendance.ReviewStatus
 	case b.UserID > uint64(len(m.users)):
 		why = attendance.UnknownUser
 	case !m.users[b.UserID-1]:
 		why = attendance.InactiveUser
 	default:
-		o := m.place(m.seq+1, t, b)
-		if b.Offline && o.Status == attendance.AcceptedStatus { // a person may judge the claimed time
-			m.open[m.seq+1] = modelReview{tap: b, at: t, record: m.records[len(m.records)-1]}
-		}
-		return o
+		return m.place(m.seq+1, t, b)
 	}
 	if status == attendance.ReviewStatus || b.Recorded {
 		status = attendance.ReviewStatus
@@ -216,9 +212,15 @@ func (m *model) place(seq uint64, t attendance.Millis, b attendance.CheckIn) att
 	} else if next == nil || next.At-t >= m.params.Window {
 		r := &attendance.Record{ID: seq, UserID: b.UserID, Kind: b.Kind, At: t, FirstSeenAt: t}
 		m.records = append(m.records, r)
+		if b.Offline { // a person may judge the claimed time
+			m.open[seq] = modelReview{tap: b, at: t, record: r}
+		}
 		return attendance.Outcome{Status: attendance.AcceptedStatus, At: t, Record: r}
 	}
 	winner.FirstSeenAt = min(winner.FirstSeenAt, t)
+	if b.Offline && b.ClientTime < winner.FirstSeenAt {
+		m.open[seq] = modelReview{tap: b, at: t, record: winner}
+	}
 	return attendance.Outcome{Status: attendance.DuplicateStatus, At: t, Delta: t - winner.At, Record: winner}
 }
 

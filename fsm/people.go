@@ -44,6 +44,9 @@ func (a *act) putUser(b attendance.PutUser) (attendance.Outcome, error) {
 	if a.losesLastAdmin(old, u) {
 		return a.refuse(attendance.LastAdmin, b.UserID)
 	}
+	if u.Role == attendance.Student && old.ID != 0 && len(a.GroupsOf(old.ID, store.Responsible)) > 0 {
+		return a.refuse(attendance.NotATeacher, b.UserID) // responsible for a group: take that away first
+	}
 	if endsSessions(old, u, b.PasswordHash) {
 		u.SessionEpoch++
 	}
@@ -274,6 +277,8 @@ func (a *act) deleteGroup(b attendance.DeleteGroup) (attendance.Outcome, error) 
 		return attendance.Outcome{}, err
 	case !ok:
 		return a.refuse(attendance.UnknownGroup, b.GroupID)
+	case g.Members+g.Teachers > attendance.MaxDeletedMembers:
+		return a.refuse(attendance.GroupNotEmpty, b.GroupID)
 	}
 	if err := a.DeleteGroup(g.ID); err != nil {
 		return attendance.Outcome{}, err

@@ -28,26 +28,28 @@ type tester interface {
 	Fatalf(format string, args ...any)
 }
 
-// scratch is a directory in memory where the system has one: a case costs a
-// dozen commits and its own state file.
-var scratch string
-
-func TestMain(m *testing.M) {
-	flag.Parse()
+// scratch gives a directory in memory where the system has one: a case costs a
+// dozen commits and its own state file. It is made when it is first needed,
+// because tests of crashes run this binary again and kill it.
+var scratch = sync.OnceValues(func() (string, error) {
 	base := ""
 	if info, err := os.Stat("/dev/shm"); err == nil && info.IsDir() {
 		base = "/dev/shm"
 	}
 	dir, err := os.MkdirTemp(base, "hadir-fsm-")
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		os.Exit(1)
-	}
-	scratch = dir
+	scratchMade = dir
+	return dir, err
+})
+
+var scratchMade string // "" until there is one
+
+func TestMain(m *testing.M) {
 	code := m.Run()
-	if err := os.RemoveAll(dir); err != nil && code == 0 {
-		fmt.Fprintln(os.Stderr, err)
-		code = 1
+	if scratchMade != "" {
+		if err := os.RemoveAll(scratchMade); err != nil && code == 0 {
+			fmt.Fprintln(os.Stderr, err)
+			code = 1
+		}
 	}
 	os.Exit(code)
 }
@@ -57,7 +59,11 @@ var stateOptions = store.Options{NoSync: true, MmapSize: 1 << 26}
 // fresh is the content of a new state file: copying it is cheaper than creating
 // two dozen buckets for every case.
 var fresh = sync.OnceValues(func() ([]byte, error) {
-	path := filepath.Join(scratch, "fresh.db")
+	dir, err := scratch()
+	if err != nil {
+		return nil, err
+	}
+	path := filepath.Join(dir, "fresh.db")
 	s, err := store.OpenState(path, stateOptions)
 	if err != nil {
 		return nil, err
@@ -91,7 +97,11 @@ func newMachine(t tester, opts Options) *machine {
 // machineOn gives a machine over a state file with that content.
 func machineOn(t tester, content []byte, opts Options) *machine {
 	t.Helper()
-	m := &machine{path: filepath.Join(scratch, fmt.Sprintf("%d.db", fileNumber.Add(1))), opts: opts}
+	dir, err := scratch()
+	if err != nil {
+		t.Fatalf("%v", err)
+	}
+	m := &machine{path: filepath.Join(dir, fmt.Sprintf("%d.db", fileNumber.Add(1))), opts: opts}
 	if err := os.WriteFile(m.path, content, 0o600); err != nil {
 		t.Fatalf("%v", err)
 	}
@@ -220,18 +230,18 @@ func apply(t tester, m *machine, src source, log []Entry) [][]attendance.Outcome
 	return out
 }
 
-// print is everything that must be equal on two nodes at one index.
-type print struct{ state, chain attendance.Hash }
+// fingerprint is everything that must be equal on two nodes at one index.
+type fingerprint struct{ state, chain attendance.Hash }
 
-func printOf(t tester, m *Machine) print {
+func printOf(t tester, m *Machine) fingerprint {
 	t.Helper()
-	var p print
+	var p fingerprint
 	view(t, m, func(r *store.ReadTx) {
 		hash, err := r.StateHash()
 		if err != nil {
 			t.Fatalf("state hash: %v", err)
 		}
-		p = print{state: hash, chain: r.Meta().Chain}
+		p = fingerprint{state: hash, chain: r.Meta().Chain}
 	})
 	return p
 }
@@ -342,7 +352,7 @@ func moved(t tester, m *machine) *machine {
 	}
 	m.close(t)
 	other := newMachine(t, m.opts)
-	path, _, err := store.Receive(context.Background(), &backup, scratch, stateOptions)
+	path, _, err := store.Receive(context.Background(), &backup, filepath.Dir(other.path), stateOptions)
 	if err != nil {
 		t.Fatalf("receive: %v", err)
 	}

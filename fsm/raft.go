@@ -145,7 +145,7 @@ func (r *Raft) Restore(in io.ReadCloser) error {
 // checkCluster refuses a snapshot of another cluster.
 func (r *Raft) checkCluster(h store.Header) error {
 	return r.state.View(func(tx *store.ReadTx) error {
-		if own := tx.Meta().Cluster; !own.IsZero() && own != h.Cluster {
+		if own := tx.Meta().Cluster; !own.IsZero() && !h.Cluster.IsZero() && own != h.Cluster {
 			return fmt.Errorf("%w: the snapshot belongs to cluster %s, this state to %s", ErrForeignLog, h.Cluster, own)
 		}
 		return nil
@@ -164,7 +164,7 @@ const asNewNode = "move the data directory away and start it as a new node"
 
 // CheckStart judges, before raft starts, whether state, log and snapshots belong
 // together. restore says whether raft should begin by restoring the newest
-// snapshot, which is right for a state that has seen no command only: raft would
+// snapshot, which is right only where the state is behind it: raft would
 // otherwise move the state back in time, or, told not to, believe that the
 // snapshot's entries had been applied without looking.
 //
@@ -195,16 +195,14 @@ func CheckStart(state *store.State, logExisted bool, logs raft.LogStore, snapsho
 		return false, fmt.Errorf("%w: it ends at entry %d and state.db at %d, so it is an old copy that has forgotten "+
 			"votes: %s", ErrLogMissing, last, m.Applied, asNewNode)
 	}
-	restore = found && m.Cluster.IsZero()
-	if found && !restore {
-		if m.Cluster != newest.Cluster {
-			return false, fmt.Errorf("%w: the newest snapshot belongs to cluster %s, state.db to %s: put back the right "+
-				"state.db or move it away, it is rebuilt from the snapshot", ErrForeignLog, newest.Cluster, m.Cluster)
-		}
-		if m.Applied < newest.Index {
-			return false, fmt.Errorf("%w: it ends at entry %d, the newest snapshot at %d, so it is an old copy: move "+
-				"state.db away and start again, it is rebuilt from the snapshot", ErrStateBehind, m.Applied, newest.Index)
-		}
+	// A snapshot that is newer than the state was being installed when the process
+	// ended, or somebody put back an old state.db. Either way it is right to begin
+	// with the snapshot: state is a function of the log, and the votes were judged
+	// above.
+	restore = found && m.Applied < newest.Index
+	if found && !m.Cluster.IsZero() && !newest.Cluster.IsZero() && m.Cluster != newest.Cluster {
+		return false, fmt.Errorf("%w: the newest snapshot belongs to cluster %s, state.db to %s: put back the right "+
+			"state.db or move it away, it is rebuilt from the snapshot", ErrForeignLog, newest.Cluster, m.Cluster)
 	}
 	// Between the snapshot's last command and raft's index for it lie barriers
 	// only: whoever has the command has everything.

@@ -120,11 +120,18 @@ func (a *act) prune(b attendance.Prune) (attendance.Outcome, error) {
 	return a.quiet(attendance.NoReason)
 }
 
-// verify compares this node's history with the proposer's.
+// verify compares this node's history with the proposer's. The proposer had
+// reached the seq, at the end of an entry, before it proposed; so a node that has
+// not reached it, or has no entry that ends there, has another history too.
 func (a *act) verify(b attendance.Verify) (attendance.Outcome, error) {
 	own, kept := a.ChainAt(b.Seq)
 	if !kept {
-		return a.quiet(attendance.UnknownSeq)
+		if b.Seq <= a.Meta().Seq && !a.Recent(b.Seq) {
+			return a.quiet(attendance.UnknownSeq) // of the distant past nothing is kept
+		}
+		return attendance.Outcome{}, fmt.Errorf("%w: the leader has an entry that ends with event %d, this node (at event %d) "+
+			"has none: keep the data directory for analysis and start it as a new node with another one",
+			ErrDiverged, b.Seq, a.Meta().Seq)
 	}
 	if own != b.Hash {
 		return attendance.Outcome{}, fmt.Errorf("%w: after event %d the chain hash is %s here and %s at the leader: "+

@@ -96,7 +96,7 @@ func decodeHeader(b []byte) (Header, error) {
 // keeps the pages of that moment from being reused, so it must not be held for
 // longer than it takes to stream it.
 type Snapshot struct {
-	tx     *bbolt.Tx
+	tx     *transaction
 	Header Header
 }
 
@@ -106,9 +106,9 @@ func (s *State) Snapshot() (*Snapshot, error) {
 	if err != nil {
 		return nil, err
 	}
-	read, err := newReadTx(tx)
+	read, err := newReadTx(tx.Tx)
 	if err != nil {
-		rollback(tx)
+		tx.end()
 		return nil, corrupt(s.path, err)
 	}
 	return &Snapshot{tx: tx, Header: headerOf(read)}, nil
@@ -116,7 +116,7 @@ func (s *State) Snapshot() (*Snapshot, error) {
 
 // Release lets go of the picture. It may be called more than once, but not while
 // WriteTo runs.
-func (s *Snapshot) Release() { rollback(s.tx) }
+func (s *Snapshot) Release() { s.tx.end() }
 
 // Write streams the picture to w as a backup. It stops between two chunks when
 // ctx ends.

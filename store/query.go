@@ -21,6 +21,7 @@ const (
 	MaxPage     = 200
 	maxExamined = 5_000
 	maxDays     = 800
+	maxDay      = 10_000_000 // days around it do not wrap
 )
 
 // Query selects attendances, newest first: by decision time, then by id.
@@ -75,6 +76,7 @@ func ParseCursor(s string) (Cursor, error) {
 // is cut into bounded steps.
 func (r *ReadTx) Attendances(q Query) (page []attendance.Record, next Cursor, err error) {
 	q.Limit = max(1, min(q.Limit, MaxPage))
+	q.From, q.To = max(q.From, -maxDay), min(q.To, maxDay)
 	p := pager{tx: r, q: q}
 	if q.UserID != 0 {
 		next, err = p.ofUser()
@@ -170,6 +172,7 @@ func (p *pager) ofUser() (Cursor, error) {
 		start = min(start, b.Day)
 	}
 	last := Cursor{}
+	examined := 0
 	for day, days := start, 0; day >= first; day, days = day-1, days+1 {
 		if days == maxDays {
 			return Cursor{Day: day, At: attendance.MaxMillis, Seq: 1<<64 - 1}, nil
@@ -179,9 +182,11 @@ func (p *pager) ofUser() (Cursor, error) {
 			if b := p.q.Before; !b.IsZero() && !older(at, b) {
 				continue
 			}
-			if len(p.page) == p.q.Limit {
+			if len(p.page) == p.q.Limit || examined == maxExamined {
 				return last, nil
 			}
+			examined++
+			last = at
 			if p.q.Kind != 0 && row.kind != p.q.Kind {
 				continue
 			}
@@ -190,13 +195,12 @@ func (p *pager) ofUser() (Cursor, error) {
 				return Cursor{}, err
 			}
 			tap, ok := e.Detail.(attendance.Tap)
-			if !ok || tap.Day < p.q.From || tap.Day > p.q.To || (p.q.Node != "" && e.Node != p.q.Node) {
+			if !ok || tap.Day < p.q.From || tap.Day > p.q.To || (p.q.Node != "" && e.ReceivedBy() != p.q.Node) {
 				continue
 			}
 			if err := p.take(e); err != nil {
 				return Cursor{}, err
 			}
-			last = at
 		}
 	}
 	return Cursor{}, nil

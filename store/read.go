@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 
 	"go.etcd.io/bbolt"
@@ -75,6 +76,9 @@ func (r *ReadTx) Event(seq uint64) (attendance.Event, error) {
 // f returns false, limit events were given or none is left. The bytes are valid
 // only during the call.
 func (r *ReadTx) Events(after uint64, limit int, f func(seq uint64, event []byte) bool) {
+	if after >= r.meta.Seq {
+		return // also keeps after + 1 from starting again at the beginning
+	}
 	c := r.tx.Bucket(bucketEvents).Cursor()
 	k, v := c.Seek(keySeq(after + 1))
 	for n := 0; k != nil && n < limit; n++ {
@@ -166,38 +170,30 @@ func (r *ReadTx) recordOf(e attendance.Event) (attendance.Record, error) {
 
 // Neighbours gives the greatest accepted time ≤ t and the least > t of a (user,
 // type), as far as they lie nearer than within; nil where there is none.
+//
+// It only walks forward: going back, a bbolt cursor gives nothing where it meets
+// a page that was emptied in the same transaction, and the neighbour behind it
+// would be missed. Accepted times are a window apart, so there are few to walk
+// over; only where the window was widened by a lot are there more.
 func (r *ReadTx) Neighbours(user uint64, kind attendance.Kind, t, within attendance.Millis) (prev, next *attendance.Accepted) {
 	c := r.tx.Bucket(bucketTimes).Cursor()
-	for day := attendance.UTCDay(t); day >= attendance.UTCDay(t-within+1) && prev == nil; day-- {
-		// The last row before (…, t+1), if it is this person's on that day.
-		k, _ := c.Seek(keyTime(day, user, kind, t+1))
-		v := []byte(nil)
-		if k == nil {
-			k, v = c.Last()
-		} else {
-			k, v = c.Prev()
+	from, to := t-within+1, t+within-1
+	for day := attendance.UTCDay(from); day <= attendance.UTCDay(to); day++ {
+		prefix := keyTime(day, user, kind, 0)[:timePrefixLen]
+		for k, v := c.Seek(keyTime(day, user, kind, from)); bytes.HasPrefix(k, prefix); k, v = c.Next() {
+			a := attendance.Accepted{At: millisOf(k[timePrefixLen:])}
+			a.Seq, _ = binary.Uvarint(v)
+			switch {
+			case a.At <= t:
+				prev = &a
+			case a.At <= to:
+				return prev, &a
+			default:
+				return prev, nil
+			}
 		}
-		prev = accepted(k, v, keyTime(day, user, kind, 0)[:timePrefixLen])
 	}
-	for day := attendance.UTCDay(t + 1); day <= attendance.UTCDay(t+within-1) && next == nil; day++ {
-		k, v := c.Seek(keyTime(day, user, kind, t+1))
-		next = accepted(k, v, keyTime(day, user, kind, 0)[:timePrefixLen])
-	}
-	if prev != nil && t-prev.At >= within {
-		prev = nil
-	}
-	if next != nil && next.At-t >= within {
-		next = nil
-	}
-	return prev, next
-}
-
-func accepted(k, v, prefix []byte) *attendance.Accepted {
-	if !bytes.HasPrefix(k, prefix) {
-		return nil
-	}
-	seq, _ := binary.Uvarint(v)
-	return &attendance.Accepted{At: millisOf(k[timePrefixLen:]), Seq: seq}
+	return prev, nil
 }
 
 // KeyRow is what an idempotency key stands for.
@@ -299,13 +295,16 @@ func (r *ReadTx) Groups(after uint64, limit int) ([]attendance.Group, error) {
 // People gives who belongs to a group in one way, by user id after one, at most
 // limit of them.
 func (r *ReadTx) People(group uint64, part Part, after uint64, limit int) []uint64 {
-	return pairs(r.tx, bucketMembers, group, part, after, limit)
+	return pairs(r.tx, bucketMembers, group, part, after, min(limit, MaxPage))
 }
 
-// GroupsOf gives to which groups a user belongs in one way.
+// GroupsOf gives to which groups a user belongs in one way, at most 10 000.
 func (r *ReadTx) GroupsOf(user uint64, part Part) []uint64 {
-	return pairs(r.tx, bucketMemberships, user, part, 0, int(^uint(0)>>1))
+	return pairs(r.tx, bucketMemberships, user, part, 0, maxGroupsOf)
 }
+
+// maxGroupsOf bounds what one person's groups can cost; nobody is in so many.
+const maxGroupsOf = 10_000
 
 // Belongs reports whether a user belongs to a group in one way.
 func (r *ReadTx) Belongs(group uint64, part Part, user uint64) bool {
@@ -313,6 +312,9 @@ func (r *ReadTx) Belongs(group uint64, part Part, user uint64) bool {
 }
 
 func pairs(tx *bbolt.Tx, bucket []byte, a uint64, part Part, after uint64, limit int) []uint64 {
+	if after == math.MaxUint64 {
+		return nil
+	}
 	prefix := keyPair(a, []byte{byte(part)}, 0)[:9]
 	c := tx.Bucket(bucket).Cursor()
 	var out []uint64
@@ -362,9 +364,12 @@ func (r *ReadTx) IsOpen(seq uint64) bool { return r.tx.Bucket(bucketOpen).Get(ke
 // Open gives the events that a person has to decide about, by seq after one, at
 // most limit of them.
 func (r *ReadTx) Open(after uint64, limit int) []uint64 {
+	if after >= r.meta.Seq {
+		return nil
+	}
 	var out []uint64
 	c := r.tx.Bucket(bucketOpen).Cursor()
-	for k, _ := c.Seek(keySeq(after + 1)); k != nil && len(out) < limit; k, _ = c.Next() {
+	for k, _ := c.Seek(keySeq(after + 1)); k != nil && len(out) < min(limit, MaxPage); k, _ = c.Next() {
 		out = append(out, seqOf(k))
 	}
 	return out
@@ -383,10 +388,13 @@ func (r *ReadTx) ResolvedBy(seq uint64) (uint64, bool) {
 // Trail gives the later events about a record, by seq after one, at most limit
 // of them.
 func (r *ReadTx) Trail(record, after uint64, limit int) []uint64 {
+	if after >= r.meta.Seq {
+		return nil
+	}
 	prefix := keySeq(record)
 	var out []uint64
 	c := r.tx.Bucket(bucketTrail).Cursor()
-	for k, _ := c.Seek(keyPair(record, nil, after+1)); bytes.HasPrefix(k, prefix) && len(out) < limit; k, _ = c.Next() {
+	for k, _ := c.Seek(keyPair(record, nil, after+1)); bytes.HasPrefix(k, prefix) && len(out) < min(limit, MaxPage); k, _ = c.Next() {
 		out = append(out, seqOf(k[8:]))
 	}
 	return out
@@ -412,14 +420,21 @@ func (r *ReadTx) Stats(day attendance.Day) DayStats {
 		n, _ := binary.Uvarint(v)
 		switch rest := k[5:]; k[4] {
 		case statMinute:
-			s.Minutes[attendance.Kind(rest[0])][int(binary.BigEndian.Uint16(rest[1:]))] = n
+			put(s.Minutes, attendance.Kind(rest[0]), int(binary.BigEndian.Uint16(rest[1:])), n)
 		case statNode:
-			s.Nodes[attendance.Kind(rest[0])][string(rest[1:])] = n
+			put(s.Nodes, attendance.Kind(rest[0]), string(rest[1:]), n)
 		case statType:
 			s.Types[attendance.EventType(rest[0])] = n
 		}
 	}
 	return s
+}
+
+func put[K comparable](counts map[attendance.Kind]map[K]uint64, kind attendance.Kind, k K, n uint64) {
+	if counts[kind] == nil {
+		counts[kind] = map[K]uint64{}
+	}
+	counts[kind][k] = n
 }
 
 func get[T any](tx *bbolt.Tx, bucket, key []byte, decode func([]byte) (T, error)) (T, error) {
@@ -436,6 +451,9 @@ func get[T any](tx *bbolt.Tx, bucket, key []byte, decode func([]byte) (T, error)
 }
 
 func list[T any](tx *bbolt.Tx, bucket []byte, after uint64, limit int, decode func([]byte) (T, error)) ([]T, error) {
+	if after == math.MaxUint64 {
+		return nil, nil
+	}
 	var out []T
 	c := tx.Bucket(bucket).Cursor()
 	for k, v := c.Seek(keySeq(after + 1)); k != nil && len(out) < min(limit, MaxPage); k, v = c.Next() {

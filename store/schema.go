@@ -186,7 +186,7 @@ type Meta struct {
 func (m Meta) Elapsed() attendance.Millis { return m.Clock + m.SetBack }
 
 func newMeta() Meta {
-	return Meta{Epoch: 1, Level: 1, FirstSeq: 1, NextUser: 1, NextGroup: 1, NextToken: 1}
+	return Meta{Epoch: 1, Level: 1, KeyFloor: -1, FirstSeq: 1, NextUser: 1, NextGroup: 1, NextToken: 1}
 }
 
 func (m Meta) encode() []byte {

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime/debug"
+	"strconv"
 	"sync"
 	"time"
 
@@ -37,7 +38,7 @@ func (o Options) failpoint(name string) {
 }
 
 const (
-	defaultMmap = 64 << 30
+	defaultMmap = 1 << (30 + 6*(strconv.IntSize/64)) // 64 GiB, or 1 GiB on 32 bits
 	lockTimeout = time.Second
 	pageSize    = 4096 // fixed, so that a file can move between machines
 )
@@ -48,9 +49,35 @@ type State struct {
 	path string
 	opts Options
 
-	mu     sync.RWMutex // guards db; held while a transaction begins, not while it runs
-	db     *bbolt.DB    // nil once closed
+	mu     sync.RWMutex // guards file; held while a transaction begins, not while it runs
+	file   *file        // nil once closed
 	closed sync.WaitGroup
+}
+
+// file is one open database with its running transactions. It is closed when the
+// last of them has ended and not before: bbolt's Close holds a lock that every
+// ending transaction needs, so one slow reader would hang all others.
+type file struct {
+	*bbolt.DB
+	users sync.WaitGroup
+}
+
+func (f *file) closeUnused() error {
+	f.users.Wait()
+	return f.Close()
+}
+
+// transaction is a transaction that is counted.
+type transaction struct {
+	*bbolt.Tx
+	file *file
+	once sync.Once
+}
+
+// end rolls back what was not committed. Ending twice is harmless.
+func (t *transaction) end() {
+	_ = t.Rollback() // fails only when it was ended before
+	t.once.Do(t.file.users.Done)
 }
 
 // OpenState opens or creates the state at path and checks what can be checked
@@ -61,7 +88,7 @@ func OpenState(path string, opts Options) (*State, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &State{path: path, opts: opts, db: db}, nil
+	return &State{path: path, opts: opts, file: &file{DB: db}}, nil
 }
 
 // openDB opens the file and checks it.
@@ -194,13 +221,18 @@ func (s *State) Options() Options { return s.opts }
 // begin opens a transaction on the current file. The lock is held only while it
 // begins: Replace may then swap the file below, and the transaction goes on
 // reading the old one.
-func (s *State) begin(writable bool) (*bbolt.Tx, error) {
+func (s *State) begin(writable bool) (*transaction, error) {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	if s.db == nil {
+	if s.file == nil {
 		return nil, ErrClosed
 	}
-	return s.db.Begin(writable)
+	tx, err := s.file.Begin(writable)
+	if err != nil {
+		return nil, err
+	}
+	s.file.users.Add(1)
+	return &transaction{Tx: tx, file: s.file}, nil
 }
 
 // View runs f in a read transaction: a consistent picture that later writes do
@@ -210,8 +242,8 @@ func (s *State) View(f func(*ReadTx) error) error {
 	if err != nil {
 		return err
 	}
-	defer rollback(tx)
-	read, err := newReadTx(tx)
+	defer tx.end()
+	read, err := newReadTx(tx.Tx)
 	if err != nil {
 		return corrupt(s.path, err)
 	}
@@ -227,8 +259,8 @@ func (s *State) Update(f func(*Tx) error) error {
 	if err != nil {
 		return err
 	}
-	defer rollback(btx)
-	read, err := newReadTx(btx)
+	defer btx.end()
+	read, err := newReadTx(btx.Tx)
 	if err != nil {
 		return corrupt(s.path, err)
 	}
@@ -247,10 +279,6 @@ func (s *State) Update(f func(*Tx) error) error {
 	return nil
 }
 
-// rollback ends a transaction that was not committed. Ending one twice is the
-// only way it fails, and harmless.
-func rollback(tx *bbolt.Tx) { _ = tx.Rollback() }
-
 // Replace swaps in the file at path, which must have come from Receive and lie
 // in the same directory. Everything that can fail is done before the rename;
 // an error before it leaves the old state in use, one after it (the directory
@@ -263,7 +291,7 @@ func (s *State) Replace(path string) error {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.db == nil {
+	if s.file == nil {
 		return errors.Join(ErrClosed, db.Close())
 	}
 	s.opts.failpoint("replace.before")
@@ -271,13 +299,11 @@ func (s *State) Replace(path string) error {
 		return errors.Join(fmt.Errorf("swap in the new state: %w", err), db.Close())
 	}
 	s.opts.failpoint("replace.after")
-	old := s.db
-	s.db = db
-	// Close waits for the readers of the old file, which may take as long as a
-	// snapshot takes to stream.
+	old := s.file
+	s.file = &file{DB: db}
+	// The readers of the old file may take as long as a snapshot takes to stream.
 	s.closed.Go(func() {
-		// The file is gone by name: an error here can concern nobody.
-		_ = old.Close()
+		_ = old.closeUnused() // the file is gone by name: an error can concern nobody
 	})
 	if err := syncDir(filepath.Dir(s.path)); err != nil {
 		return fmt.Errorf("the new state is in use, but may be lost by a power cut: %w", err)
@@ -293,7 +319,7 @@ func (s *State) Check() error {
 		if err != nil {
 			return err
 		}
-		defer rollback(tx)
+		defer tx.end()
 		var first error
 		for err := range tx.Check() {
 			if first == nil {
@@ -311,22 +337,22 @@ func (s *State) Check() error {
 func (s *State) Stats() bbolt.Stats {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	if s.db == nil {
+	if s.file == nil {
 		return bbolt.Stats{}
 	}
-	return s.db.Stats()
+	return s.file.Stats()
 }
 
 // Close waits for running transactions and closes the file. It may be called
 // more than once.
 func (s *State) Close() error {
 	s.mu.Lock()
-	db := s.db
-	s.db = nil
+	f := s.file
+	s.file = nil
 	s.mu.Unlock()
 	var err error
-	if db != nil {
-		err = db.Close()
+	if f != nil {
+		err = f.closeUnused()
 	}
 	s.closed.Wait()
 	return err

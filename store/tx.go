@@ -1,6 +1,7 @@
 package store
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -17,6 +18,10 @@ const (
 	chainEvery  = 1_000  // events between permanent checkpoints
 	recentReach = 10_000 // events back to which the ends of entries are kept
 )
+
+// Recent reports whether the chain hash at the end of an entry at seq is surely
+// kept still.
+func (t *Tx) Recent(seq uint64) bool { return seq+recentReach >= t.meta.Seq }
 
 // Tx is the write transaction. It reads its own writes. Errors of its methods
 // are the database's: after one the transaction must be given up.
@@ -111,8 +116,8 @@ func (t *Tx) PutRecord(e attendance.Event) error {
 	}
 	t.meta.Records++
 	t.count(keyStat(tap.Day, statMinute, byte(tap.Kind), byte(tap.Minute>>8), byte(tap.Minute)))
-	t.count(keyStat(tap.Day, statNode, append([]byte{byte(tap.Kind)}, e.Node...)...))
-	if err := t.tx.Bucket(bucketDays).Put(keyDay(tap.Day, tap.At, e.Seq), encodeDayRow(tap.Kind, tap.UserID, e.Node)); err != nil {
+	t.count(keyStat(tap.Day, statNode, append([]byte{byte(tap.Kind)}, e.ReceivedBy()...)...))
+	if err := t.tx.Bucket(bucketDays).Put(keyDay(tap.Day, tap.At, e.Seq), encodeDayRow(tap.Kind, tap.UserID, e.ReceivedBy())); err != nil {
 		return err
 	}
 	k := keyTime(attendance.UTCDay(tap.At), tap.UserID, tap.Kind, tap.At)
@@ -177,19 +182,30 @@ func (t *Tx) CloseReview(seq, by uint64) error {
 
 // DropEvents deletes at most limit of the oldest events that Prune has let go,
 // with every row that belongs to them, and says how many. It stops before an
-// event that the rule can still reach and before a review that waits for a
-// person: neither may vanish.
+// event that somebody may still need: an export target; the rule (a record above
+// the floor); a person (a review waits); a key that still answers from it or from
+// a later event that names it. All of it is judged now and not when Prune was
+// asked, because marks may fall and keys be kept for longer since.
 func (t *Tx) DropEvents(limit int) (int, error) {
+	through := t.meta.PruneThrough
+	if t.meta.FirstSeq > through {
+		return 0, nil
+	}
+	for _, mark := range t.Marks() {
+		through = min(through, mark-min(mark, t.params.ExportMargin))
+	}
 	dropped := 0
-	for ; dropped < limit && t.meta.FirstSeq <= t.meta.PruneThrough; dropped++ {
-		seq := t.meta.FirstSeq
-		e, err := t.Event(seq)
+	for ; dropped < limit && t.meta.FirstSeq <= through; dropped++ {
+		e, err := t.Event(t.meta.FirstSeq)
 		if err != nil {
 			return dropped, err
 		}
-		tap, isTap := e.Detail.(attendance.Tap)
-		if e.At >= t.meta.Floor || (isTap && tap.At >= t.meta.Floor) || t.IsOpen(seq) {
+		tap, _ := e.Detail.(attendance.Tap)
+		if e.Type.MakesRecord() && tap.At >= t.meta.Floor {
 			return dropped, nil
+		}
+		if needed, err := t.needed(e); err != nil || needed {
+			return dropped, err
 		}
 		if err := t.dropEvent(e, tap); err != nil {
 			return dropped, err
@@ -197,6 +213,31 @@ func (t *Tx) DropEvents(limit int) (int, error) {
 		t.meta.FirstSeq++
 	}
 	return dropped, nil
+}
+
+// needed reports whether a person or a key may still ask for an event, or for a
+// later one that names it.
+func (t *Tx) needed(e attendance.Event) (bool, error) {
+	last := e
+	if t.IsOpen(e.Seq) {
+		return true, nil
+	}
+	prefix := keySeq(e.Seq)
+	c := t.tx.Bucket(bucketTrail).Cursor()
+	for k, _ := c.Seek(prefix); bytes.HasPrefix(k, prefix); k, _ = c.Next() {
+		seq := seqOf(k[8:])
+		if t.IsOpen(seq) {
+			return true, nil
+		}
+		last.Seq = seq
+	}
+	if last.Seq != e.Seq { // ages grow with seq: the last one's key is the last to expire
+		var err error
+		if last, err = t.Event(last.Seq); err != nil {
+			return false, err
+		}
+	}
+	return last.At+last.SetBack > t.meta.KeyFloor, nil
 }
 
 func (t *Tx) dropEvent(e attendance.Event, tap attendance.Tap) error {
@@ -260,10 +301,11 @@ func (t *Tx) Leave(group uint64, part Part, user uint64) error {
 	)
 }
 
-// DeleteGroup removes a group and everybody's belonging to it.
+// DeleteGroup removes a group and everybody's belonging to it; there may be at
+// most attendance.MaxDeletedMembers.
 func (t *Tx) DeleteGroup(id uint64) error {
 	for _, part := range []Part{Member, Responsible} {
-		for _, user := range t.People(id, part, 0, attendance.MaxGroupMembers+attendance.MaxGroupTeachers) {
+		for _, user := range pairs(t.tx, bucketMembers, id, part, 0, attendance.MaxDeletedMembers) {
 			if err := t.Leave(id, part, user); err != nil {
 				return err
 			}

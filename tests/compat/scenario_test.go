@@ -411,7 +411,6 @@ func (a *author) retention() {
 	}
 	m := a.meta()
 	a.does(system, "", attendance.Verify{Seq: m.Seq, Hash: m.Chain})
-	a.refused(system, "", attendance.Verify{Seq: m.Seq - 1, Hash: m.Chain}, attendance.UnknownSeq)
 	var thousand attendance.Hash
 	if err := a.machine.State().View(func(tx *store.ReadTx) error { thousand, _ = tx.ChainAt(1_000); return nil }); err != nil {
 		a.t.Fatal(err)

@@ -1,0 +1,207 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"text/tabwriter"
+	"time"
+
+	"hadir/cmd/hadir/internal/api"
+)
+
+// clusterCmd looks after a cluster through any of its nodes.
+type clusterCmd struct {
+	Status   clusterStatusCmd   `cmd:"" help:"Show the nodes as one of them sees them; needs no leader."`
+	Transfer clusterTransferCmd `cmd:"" help:"Have the leader hand over to another node."`
+	Verify   clusterVerifyCmd   `cmd:"" help:"Compare the chain and state hashes of all nodes at one moment."`
+}
+
+// target is the cluster that is asked.
+type target struct {
+	access
+	URL  string `help:"Address of any node, or of a front." default:"http://127.0.0.1:8080"`
+	JSON bool   `help:"Write JSON."`
+}
+
+const callTimeout = 30 * time.Second
+
+// verifyTimeout is longer: whole states are read.
+const verifyTimeout = 10 * time.Minute
+
+func (t *target) ask(timeout time.Duration, f func(ctx context.Context, c *api.Client) error) error {
+	ctx, cancel := context.WithTimeout(context.Background(), timeout)
+	defer cancel()
+	c, err := t.client(ctx, t.URL)
+	if err != nil {
+		return err
+	}
+	c.HTTP.Timeout = timeout
+	return f(ctx, c)
+}
+
+// clusterStatusCmd shows the nodes.
+type clusterStatusCmd struct{ target }
+
+// Run implements the command.
+func (c *clusterStatusCmd) Run(w *world) error {
+	return c.ask(callTimeout, func(ctx context.Context, client *api.Client) error {
+		view, raw, err := client.Cluster(ctx)
+		if err != nil {
+			return err
+		}
+		if c.JSON {
+			return writeJSON(w.stdout, raw)
+		}
+		return writeStatus(w.stdout, view)
+	})
+}
+
+func writeStatus(out io.Writer, v api.Cluster) error {
+	leader := v.LeaderID
+	if leader == "" {
+		leader = "none"
+	}
+	fmt.Fprintf(out, "leader %s, term %d, quorum %d, can lose %d more; as %s sees it\n\n", leader, v.Term, v.Quorum, v.CanLose, v.NodeID)
+	t := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(t, "NODE\tSTATE\tVOTER\tREACHABLE\tSEQ\tLAG\tAPPLIED\tLAST CONTACT\tVERSION\tHTTP")
+	for _, n := range v.Nodes {
+		contact := "-"
+		if n.LastContactMS != nil {
+			contact = fmt.Sprintf("%.0f ms", *n.LastContactMS)
+		}
+		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%d\t%d\t%d\t%s\t%s\t%s\n",
+			n.ID, n.State, yes(n.Voter), yes(n.Reachable), n.Seq, n.Lag, n.Applied, contact, n.Version, n.HTTP)
+	}
+	return t.Flush()
+}
+
+func yes(b bool) string {
+	if b {
+		return "yes"
+	}
+	return "no"
+}
+
+// clusterTransferCmd has the leader hand over.
+type clusterTransferCmd struct{ target }
+
+// Run implements the command. Only the leader can hand over, so it is asked
+// itself where the first node is another one.
+func (c *clusterTransferCmd) Run(w *world) error {
+	return c.ask(callTimeout, func(ctx context.Context, client *api.Client) error {
+		before, _, err := client.Cluster(ctx)
+		if err != nil {
+			return err
+		}
+		leader := client
+		for _, n := range before.Nodes {
+			if n.ID == before.LeaderID && n.HTTP != "" {
+				leader = client.At(n.HTTP)
+			}
+		}
+		if err := leader.Transfer(ctx); err != nil {
+			return err
+		}
+		after, err := awaitLeader(ctx, client, before.LeaderID)
+		if err != nil {
+			return err
+		}
+		if c.JSON {
+			return writeJSON(w.stdout, map[string]any{"before": before.LeaderID, "leader": after.LeaderID, "term": after.Term})
+		}
+		_, err = fmt.Fprintf(w.stdout, "%s leads now, term %d; before: %s\n", after.LeaderID, after.Term, before.LeaderID)
+		return err
+	})
+}
+
+// awaitLeader returns when another node leads.
+func awaitLeader(ctx context.Context, c *api.Client, old string) (api.Cluster, error) {
+	ticker := time.NewTicker(100 * time.Millisecond)
+	defer ticker.Stop()
+	for {
+		v, _, err := c.Cluster(ctx)
+		if err == nil && v.LeaderID != "" && v.LeaderID != old {
+			return v, nil
+		}
+		select {
+		case <-ticker.C:
+		case <-ctx.Done():
+			return v, errors.New("the leader was asked to hand over, but no other node leads yet: look at hadir cluster status")
+		}
+	}
+}
+
+// clusterVerifyCmd compares the nodes.
+type clusterVerifyCmd struct{ target }
+
+// errDiffer means that nodes are not equal, or were not all compared.
+var errDiffer = errors.New("the nodes are not equal: keep the data of the odd one for analysis, and start it with an empty data directory")
+var errNotCompared = errors.New("not every node could be compared: start the missing ones and verify again")
+
+// Run implements the command.
+func (c *clusterVerifyCmd) Run(w *world) error {
+	return c.ask(verifyTimeout, func(ctx context.Context, client *api.Client) error {
+		v, raw, err := client.Verify(ctx)
+		if err != nil {
+			return err
+		}
+		if c.JSON {
+			if err := writeJSON(w.stdout, raw); err != nil {
+				return err
+			}
+		} else if err := writeComparison(w.stdout, v); err != nil {
+			return err
+		}
+		switch verdict(v) {
+		case "equal":
+			return nil
+		case "incomplete":
+			return errNotCompared
+		}
+		return errDiffer
+	})
+}
+
+// verdict judges a comparison: equal, different, or incomplete when a node could
+// not be asked or looked at another moment.
+func verdict(v api.Comparison) string {
+	if len(v.Nodes) == 0 {
+		return "incomplete"
+	}
+	first := v.Nodes[0]
+	result := "equal"
+	for _, n := range v.Nodes {
+		switch {
+		case n.Error != "" || n.Seq != first.Seq || n.Index != first.Index:
+			result = "incomplete"
+		case n.Chain != first.Chain || n.State != first.State:
+			return "different"
+		}
+	}
+	return result
+}
+
+func writeComparison(out io.Writer, v api.Comparison) error {
+	t := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(t, "NODE\tINDEX\tSEQ\tCHAIN\tSTATE\tERROR")
+	for _, n := range v.Nodes {
+		fmt.Fprintf(t, "%s\t%d\t%d\t%s\t%s\t%s\n", n.Node, n.Index, n.Seq, short(n.Chain), short(n.State), n.Error)
+	}
+	if err := t.Flush(); err != nil {
+		return err
+	}
+	_, err := fmt.Fprintf(out, "\n%s\n", verdict(v))
+	return err
+}
+
+// short gives the beginning of a hash, enough for people.
+func short(hash string) string { return hash[:min(16, len(hash))] }
+
+func writeJSON(out io.Writer, v any) error {
+	e := json.NewEncoder(out)
+	e.SetIndent("", "  ")
+	return e.Encode(v)
+}

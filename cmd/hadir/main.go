@@ -1,0 +1,148 @@
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+
+	"github.com/alecthomas/kong"
+
+	"hadir/cmd/hadir/internal/serve"
+)
+
+// Set by the linker: -X main.version=… -X main.commit=…
+var (
+	version = "dev"
+	commit  = ""
+)
+
+// Exit codes.
+const (
+	exitFailed = 1
+	exitUsage  = 2
+)
+
+// cli is the command line.
+type cli struct {
+	Serve   serveCmd   `cmd:"" help:"Run one node."`
+	Demo    demoCmd    `cmd:"" help:"Run a cluster of several nodes on this machine, with sample people."`
+	Keygen  keygenCmd  `cmd:"" help:"Write a new cluster key to standard output."`
+	Cluster clusterCmd `cmd:"" help:"Look at a running cluster, or change who leads."`
+	Bench   benchCmd   `cmd:"" help:"Measure a running cluster."`
+	Version versionCmd `cmd:"" help:"Show version, commit and command level."`
+}
+
+// world is what commands see of the process and the machine.
+type world struct {
+	stdout, stderr io.Writer
+	rand           io.Reader
+	environ        []string
+	getenv         func(string) string
+	program        string // path of this binary
+	signals        <-chan os.Signal
+	exit           func(code int)
+}
+
+func main() {
+	signals := make(chan os.Signal, 4)
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
+	program, err := os.Executable()
+	if err != nil {
+		program = os.Args[0]
+	}
+	os.Exit(run(os.Args[1:], &world{
+		stdout: os.Stdout, stderr: os.Stderr, rand: rand.Reader, environ: os.Environ(), getenv: os.Getenv,
+		program: program, signals: signals, exit: os.Exit,
+	}))
+}
+
+// run does what the arguments say and gives the exit code.
+func run(args []string, w *world) int {
+	exited := -1
+	parser, err := newParser(&cli{}, w, func(code int) { exited = code })
+	if err != nil {
+		fmt.Fprintln(w.stderr, "hadir:", serve.Explain(err))
+		return exitFailed
+	}
+	parsed, err := parser.Parse(args)
+	if exited >= 0 {
+		return exited // --help
+	}
+	if err == nil {
+		err = parsed.Run(w)
+	}
+	return report(w, err)
+}
+
+// newParser gives the parser of the command line into target.
+func newParser(target any, w *world, exit func(int)) (*kong.Kong, error) {
+	hostname, err := os.Hostname()
+	if err != nil {
+		hostname = "node"
+	}
+	return kong.New(target,
+		kong.Name("hadir"),
+		kong.Description("Attendance that is never lost and never counted twice, on a cluster of nodes."),
+		kong.Writers(w.stdout, w.stderr),
+		kong.Exit(exit),
+		kong.Vars{"hostname": hostname},
+		kong.DefaultEnvars("HADIR"),
+		kong.ConfigureHelp(kong.HelpOptions{Compact: true, WrapUpperBound: 120}),
+	)
+}
+
+// report says what went wrong and gives the exit code.
+func report(w *world, err error) int {
+	var parse *kong.ParseError
+	var usage *serve.UsageError
+	switch {
+	case err == nil:
+		return 0
+	case errors.As(err, &parse):
+		line := serve.Explain(err)
+		if parse.Context != nil {
+			help := "hadir --help"
+			if name := parse.Context.Command(); name != "" {
+				help = "hadir " + withoutArguments(name) + " --help"
+			}
+			line += ": see " + help
+		}
+		fmt.Fprintln(w.stderr, "hadir:", line)
+		return exitUsage
+	case errors.As(err, &usage):
+		fmt.Fprintln(w.stderr, "hadir:", serve.Explain(err))
+		return exitUsage
+	default:
+		fmt.Fprintln(w.stderr, "hadir:", serve.Explain(err))
+		return exitFailed
+	}
+}
+
+// withoutArguments drops the placeholders that kong puts after a command's name.
+func withoutArguments(command string) string {
+	name, _, _ := strings.Cut(command, " <")
+	name, _, _ = strings.Cut(name, " [")
+	return name
+}
+
+// untilSignal gives a context that ends with the first signal; hurry is closed
+// with the second.
+func (w *world) untilSignal() (ctx context.Context, hurry <-chan struct{}) {
+	ctx, cancel := context.WithCancel(context.Background())
+	second := make(chan struct{})
+	go func() {
+		defer close(second)
+		if _, ok := <-w.signals; !ok {
+			return
+		}
+		cancel()
+		<-w.signals
+	}()
+	return ctx, second
+}

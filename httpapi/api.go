@@ -1,0 +1,136 @@
+package httpapi
+
+import (
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/netip"
+	"runtime"
+	"time"
+
+	"github.com/gorilla/mux"
+
+	"hadir/cluster"
+	"hadir/httpapi/password"
+	"hadir/store"
+	"hadir/ui"
+)
+
+// Node is what the door needs of the cluster; *cluster.Node is one.
+type Node interface {
+	// Name is the node's, as people know it.
+	Name() string
+	// Applied is the raft index up to which a read sees everything.
+	Applied() uint64
+	Status() cluster.Status
+	// Propose asks for a decision and tries until ctx ends.
+	Propose(ctx context.Context, req cluster.Request) (cluster.Result, error)
+	// Read runs f on a consistent picture of the state, as fresh as asked.
+	Read(ctx context.Context, how cluster.Read, f func(*store.ReadTx) error) (cluster.Freshness, error)
+	TransferLeadership(ctx context.Context) error
+	// Compare asks every node for its hashes.
+	Compare(ctx context.Context) ([]cluster.Comparison, error)
+}
+
+// Clock is the source of time.
+type Clock interface{ Now() time.Time }
+
+// Demo acts on the processes of a demo cluster.
+type Demo interface {
+	// Act does one of kill, freeze, thaw and start to a node. It gives
+	// ErrUnknownNode for one that there is not.
+	Act(ctx context.Context, node, act string) error
+}
+
+// ErrUnknownNode is what a Demo gives for a node that there is not.
+var ErrUnknownNode = errors.New("there is no such node")
+
+// Account is a sample person of a demo. Its password is no secret.
+type Account struct {
+	Name     string `json:"name"`
+	Email    string `json:"email"`
+	Password string `json:"password"`
+	Role     string `json:"role"` // student, teacher or admin
+}
+
+// Config is what the door needs. Fields without "optional" are required.
+type Config struct {
+	Node  Node
+	Clock Clock
+	// Rand is a cryptographic source that may be read concurrently.
+	Rand io.Reader
+	Log  *slog.Logger
+	// Metrics, as they were given to cluster.Config.Observe. Optional: its own.
+	Metrics *Metrics
+	// TrustedProxies are whose X-Forwarded-For and -Proto are believed. Optional.
+	TrustedProxies []netip.Prefix
+	// Demo and Accounts make the routes of a demo. Optional.
+	Demo     Demo
+	Accounts []Account
+	// Budget is how long one request may wait for a decision or a fresh read.
+	// Optional: 2.5 s.
+	Budget time.Duration
+	// BodyTimeout is how long a body may take to arrive. Optional: 10 s.
+	BodyTimeout time.Duration
+	// Hashers is how many passwords are hashed at a time. Optional: one per core.
+	Hashers int
+}
+
+const (
+	defaultBudget      = 2500 * time.Millisecond
+	defaultBodyTimeout = 10 * time.Second
+	answerTimeout      = 60 * time.Second // for the whole answer to leave
+	waitingPerHasher   = 128
+)
+
+// API serves hadir's HTTP interface and pages.
+type API struct {
+	Config
+	pages  *ui.Pages
+	router *mux.Router
+	origin *http.CrossOriginProtection
+	gate   *password.Gate
+	limits *limiter
+	noUser string // a hash that is checked when there is none, so that it takes as long
+}
+
+// New gives the door to a node.
+func New(c Config) (*API, error) {
+	if c.Node == nil || c.Clock == nil || c.Rand == nil || c.Log == nil {
+		return nil, errors.New("httpapi: Node, Clock, Rand and Log are required")
+	}
+	if c.Budget == 0 {
+		c.Budget = defaultBudget
+	}
+	if c.BodyTimeout == 0 {
+		c.BodyTimeout = defaultBodyTimeout
+	}
+	if c.Hashers == 0 {
+		c.Hashers = runtime.GOMAXPROCS(0)
+	}
+	if c.Metrics == nil {
+		c.Metrics = NewMetrics("")
+	}
+	pages, err := ui.New()
+	if err != nil {
+		return nil, err
+	}
+	noUser, err := password.Hash(c.Rand, "nobody has this password")
+	if err != nil {
+		return nil, err
+	}
+	a := &API{
+		Config: c, pages: pages, origin: http.NewCrossOriginProtection(),
+		gate: password.NewGate(c.Hashers, waitingPerHasher*c.Hashers), limits: newLimiter(), noUser: noUser,
+	}
+	if err := c.Metrics.watch(c.Node); err != nil {
+		return nil, err
+	}
+	a.router = a.routing()
+	return a, nil
+}
+
+// ServeHTTP implements http.Handler.
+func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) { a.serve(w, r) }

@@ -1,0 +1,34 @@
+// Package httpapi is hadir's door: routes, sessions, roles, the JSON of
+// CONTRACT.md, health, metrics, and the plain pages of package ui.
+//
+// It decides who may ask for what and in which form; what is decided about a
+// check-in is the state machine's, and how an answer looks on a page is ui's.
+// It keeps nothing that another node would need: sessions are signed texts, and
+// everything else is read from the replicated state.
+//
+// # Invariants
+//
+//   - Bad input is answered with a 4xx and leaves no trace in the log: everything
+//     that can be judged here is judged before anything is proposed.
+//   - Each error has one place where it becomes a status: problem.go.
+//   - Each route is one row of the table in routes.go, with who may use it. A role
+//     is checked there, and again, in the same read transaction, where data about
+//     a person leaves (scope.go).
+//   - "Not recorded" is said only when it is certain. Where it is not, the answer
+//     is unknown_outcome and the way out is the same key.
+//   - Every answer, whatever happened, has X-Request-Id, X-Hadir-Node and
+//     X-Hadir-Index, and every error is a problem document (or, on a page, its
+//     plain words).
+//   - No secret is logged: no password, token or key, and no body.
+//
+// # Trade-offs
+//
+//   - Objects are read by a small reader of our own (object.go) and not by
+//     encoding/json into structs: that one ignores case and doubled fields, and
+//     stops at the first mistake.
+//   - Sessions cannot be ended one by one without a row for each; signing out
+//     forgets the cookie, and ?everywhere=true ends all sessions of the user through
+//     the log.
+//   - Failed sign-ins are counted by each node for itself. Three nodes allow three
+//     times as many, which Argon2id makes slow anyway.
+package httpapi

@@ -1,0 +1,125 @@
+package ui
+
+import "time"
+
+// Frame is what every page has around its content.
+type Frame struct {
+	Lang   Lang
+	User   *User  // nil for nobody
+	Active string // home or cluster
+	Pulse  Pulse
+}
+
+// User is who is signed in.
+type User struct {
+	Name  string
+	Role  string // student, teacher or admin
+	Staff bool   // may see the cluster
+}
+
+// Pulse is the state of the cluster in one line.
+type Pulse struct {
+	Node    string // that answered
+	Leader  string // "" for none
+	Voters  int
+	Answer  int // voters that answer
+	CanLose int
+	Stale   bool
+}
+
+// SignIn is the first page.
+type SignIn struct {
+	Email    string
+	Error    string // a key of the catalogue; "" for none
+	Accounts []Account
+}
+
+// Account signs in with one click. Only a demo has any.
+type Account struct{ Name, Email, Password, Role string }
+
+// Home is the page of everybody who is signed in.
+type Home struct {
+	KeyIn, KeyOut string // idempotency keys of the two buttons
+	Today         Today
+}
+
+// Today is a list of the day, newest first.
+type Today struct {
+	Now   time.Time // in the site's time zone
+	Names bool      // of more than one person
+	Rows  []Row
+	More  bool // there are more than are shown
+	Stale bool
+	AsOf  time.Time
+}
+
+// Row is one attendance.
+type Row struct {
+	Name string
+	Kind string    // in or out
+	At   time.Time // in the site's time zone, as all times here
+	Seen time.Time // when first seen, where that is earlier
+	Node string
+	ID   uint64
+}
+
+// Result is what became of a tap.
+type Result struct {
+	Outcome string // accepted, duplicate, review, rejected, unrecorded or unknown
+	Kind    string // in or out
+	Reason  string // a word of the state machine; "" for none
+	At      time.Time
+	Winner  Row // of a duplicate
+	Replay  bool
+	Key     string
+	// How it came about.
+	Node, Leader string
+	Term, Seq    uint64
+	Took         time.Duration
+}
+
+// Again reports whether the same tap should be sent once more.
+func (r Result) Again() bool { return r.Outcome == "unrecorded" || r.Outcome == "unknown" }
+
+// Cluster is the page of the cluster.
+type Cluster struct {
+	Node      string
+	ID        string
+	Leader    string
+	Term      uint64
+	Quorum    int
+	CanLose   int
+	Decides   bool // a quorum answers
+	Nodes     []Node
+	Elections []Election
+	Transfer  bool // show what an admin may do
+	Demo      bool // show what a demo may do
+}
+
+// Node is one member.
+type Node struct {
+	Name      string
+	URL       string
+	State     string
+	Reachable bool
+	Applied   uint64
+	Seq       uint64
+	Lag       uint64
+	Version   string
+	Started   time.Time
+}
+
+// Election is a change of leader.
+type Election struct {
+	Term       uint64
+	Leader     string
+	At         time.Time
+	Leaderless time.Duration
+}
+
+// Notice is a page that says why there is no other.
+type Notice struct {
+	Status  int
+	Code    string // of the problem
+	Request string // id
+}

@@ -1,0 +1,192 @@
+package ui
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"embed"
+	"errors"
+	"fmt"
+	"html/template"
+	"io"
+	"io/fs"
+	"path"
+	"strconv"
+	"strings"
+	"time"
+)
+
+//go:embed templates assets
+var files embed.FS
+
+// Pages are the parsed templates and the assets.
+type Pages struct {
+	templates map[Lang]*template.Template
+	assets    map[string]Asset // by plain name, such as app.css
+	links     map[string]string
+}
+
+// Asset is a file that pages refer to.
+type Asset struct {
+	Type    string
+	Content []byte
+	hash    string
+}
+
+// New parses everything. It fails only if the program was built from broken
+// templates.
+func New() (*Pages, error) {
+	p := &Pages{templates: make(map[Lang]*template.Template), assets: make(map[string]Asset), links: make(map[string]string)}
+	types := map[string]string{
+		".css": "text/css; charset=utf-8", ".js": "text/javascript; charset=utf-8", ".svg": "image/svg+xml",
+	}
+	err := fs.WalkDir(files, "assets", func(name string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		content, err := files.ReadFile(name)
+		if err != nil {
+			return err
+		}
+		base, ext := path.Base(name), path.Ext(name)
+		hash := fmt.Sprintf("%x", sha256.Sum256(content))[:10]
+		p.assets[base] = Asset{Type: types[ext], Content: content, hash: hash}
+		p.links[base] = "/assets/" + strings.TrimSuffix(base, ext) + "." + hash + ext
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("ui: assets: %w", err)
+	}
+	for i, lang := range []Lang{Indonesian, English} {
+		t := template.New("").Funcs(p.funcs(lang, i)).Option("missingkey=error")
+		if t, err = t.ParseFS(files, "templates/*.html"); err != nil {
+			return nil, fmt.Errorf("ui: templates: %w", err)
+		}
+		p.templates[lang] = t
+	}
+	return p, nil
+}
+
+// funcs are what templates may call, bound to a language.
+func (p *Pages) funcs(lang Lang, column int) template.FuncMap {
+	point := ":"
+	if lang == Indonesian {
+		point = "."
+	}
+	decimalPoint := map[Lang]string{Indonesian: ",", English: "."}[lang]
+	return template.FuncMap{
+		"t": func(key string, args ...any) (string, error) {
+			w, ok := words[key]
+			if !ok {
+				return "", fmt.Errorf("no words for %q", key)
+			}
+			if len(args) == 0 {
+				return w[column], nil
+			}
+			return fmt.Sprintf(w[column], args...), nil
+		},
+		"known": func(key string) bool { _, ok := words[key]; return ok },
+		"lang":  func() string { return string(lang) },
+		"asset": func(name string) (string, error) {
+			link, ok := p.links[name]
+			if !ok {
+				return "", fmt.Errorf("no asset %q", name)
+			}
+			return link, nil
+		},
+		"clock": func(t time.Time) string {
+			return strings.ReplaceAll(t.Format("15:04:05"), ":", point) + " " + zoneName(t)
+		},
+		"date": func(t time.Time) string { return longDate(t, lang) },
+		"iso":  func(t time.Time) string { return t.UTC().Format("2006-01-02T15:04:05.000Z") },
+		"ms": func(d time.Duration) string {
+			return strings.Replace(strconv.FormatFloat(float64(d.Microseconds())/1000, 'f', 1, 64), ".", decimalPoint, 1)
+		},
+		"wrap": func(part any) view { return view{Page: part} },
+		"acts": func() []string { return []string{"kill", "freeze", "thaw", "start"} },
+	}
+}
+
+// zoneName gives the name that people of the zone use, as far as the time knows
+// it.
+func zoneName(t time.Time) string {
+	name, offset := t.Zone()
+	if name != "" && name[0] != '+' && name[0] != '-' {
+		return name
+	}
+	return fmt.Sprintf("UTC%+03d:%02d", offset/3600, max(offset, -offset)/60%60)
+}
+
+var (
+	daysID   = [...]string{"Minggu", "Senin", "Selasa", "Rabu", "Kamis", "Jumat", "Sabtu"}
+	monthsID = [...]string{
+		"Januari", "Februari", "Maret", "April", "Mei", "Juni", "Juli", "Agustus", "September", "Oktober", "November", "Desember",
+	}
+)
+
+func longDate(t time.Time, lang Lang) string {
+	if lang == Indonesian {
+		return fmt.Sprintf("%s, %d %s %d", daysID[t.Weekday()], t.Day(), monthsID[t.Month()-1], t.Year())
+	}
+	return t.Format("Monday, 2 January 2006")
+}
+
+// view is what a template gets: the frame and the content.
+type view struct {
+	Frame
+	Page any
+}
+
+// render writes nothing unless the whole page could be made.
+func (p *Pages) render(w io.Writer, name string, f Frame, page any) error {
+	t, ok := p.templates[f.Lang]
+	if !ok {
+		t = p.templates[Indonesian]
+	}
+	var b bytes.Buffer
+	if err := t.ExecuteTemplate(&b, name, view{f, page}); err != nil {
+		return fmt.Errorf("ui: %s: %w", name, err)
+	}
+	_, err := b.WriteTo(w)
+	return err
+}
+
+// SignIn renders the first page.
+func (p *Pages) SignIn(w io.Writer, f Frame, d SignIn) error { return p.render(w, "signin", f, d) }
+
+// Home renders the page of somebody who is signed in.
+func (p *Pages) Home(w io.Writer, f Frame, d Home) error { return p.render(w, "home", f, d) }
+
+// Result renders what became of a tap.
+func (p *Pages) Result(w io.Writer, f Frame, d Result) error { return p.render(w, "result", f, d) }
+
+// Cluster renders the page of the cluster.
+func (p *Pages) Cluster(w io.Writer, f Frame, d Cluster) error { return p.render(w, "cluster", f, d) }
+
+// Notice renders why there is no other page.
+func (p *Pages) Notice(w io.Writer, f Frame, d Notice) error { return p.render(w, "notice", f, d) }
+
+// TodayPart renders the list alone, for a page that has it already.
+func (p *Pages) TodayPart(w io.Writer, f Frame, d Today) error { return p.render(w, "today", f, d) }
+
+// ClusterPart renders the nodes alone.
+func (p *Pages) ClusterPart(w io.Writer, f Frame, d Cluster) error {
+	return p.render(w, "nodes", f, d)
+}
+
+// PulsePart renders the line about the cluster alone.
+func (p *Pages) PulsePart(w io.Writer, f Frame) error { return p.render(w, "pulse", f, nil) }
+
+// ErrNoAsset says that there is no such file.
+var ErrNoAsset = errors.New("no such asset")
+
+// Asset gives the file with a hashed name, and whether it is exactly the one
+// that was asked for, so that it may be kept.
+func (p *Pages) Asset(name string) (a Asset, exact bool, err error) {
+	ext := path.Ext(name)
+	base, hash, ok := strings.Cut(strings.TrimSuffix(name, ext), ".")
+	a, known := p.assets[base+ext]
+	if !ok || !known {
+		return Asset{}, false, ErrNoAsset
+	}
+	return a, a.hash == hash, nil
+}

@@ -1,0 +1,177 @@
+package ui_test
+
+import (
+	"bytes"
+	"io/fs"
+	"os"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"hadir/ui"
+)
+
+func TestLanguages(t *testing.T) {
+	for header, want := range map[string]ui.Lang{
+		"": ui.Indonesian, "en": ui.English, "EN-gb": ui.English, "id-ID,en;q=0.5": ui.Indonesian, "fr, en;q=0.3": ui.English,
+		"en;q=0.2, id;q=0.9": ui.Indonesian, "en;q=0": ui.Indonesian, "en;q=x": ui.Indonesian, "en;q=NaN": ui.Indonesian,
+		"fr": ui.Indonesian, ";;;,,,": ui.Indonesian, "in": ui.Indonesian,
+	} {
+		if got := ui.PreferredLang(header); got != want {
+			t.Errorf("%q: %s", header, got)
+		}
+	}
+}
+
+var (
+	wib = time.FixedZone("WIB", 7*3600)
+	at  = time.Date(2026, 11, 23, 6, 58, 14, 0, wib)
+)
+
+// pages renders every page in every state.
+func pages(t *testing.T, lang ui.Lang) map[string]string {
+	t.Helper()
+	p, err := ui.New()
+	if err != nil {
+		t.Fatal(err)
+	}
+	out := make(map[string]string)
+	keep := func(name string, render func(*bytes.Buffer) error) {
+		t.Helper()
+		var b bytes.Buffer
+		if err := render(&b); err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		out[name] = b.String()
+	}
+	f := ui.Frame{Lang: lang, User: &ui.User{Name: "<Ani>", Role: "student", Staff: true}, Active: "home", Pulse: ui.Pulse{Node: "n1", Leader: "n2", Voters: 3, Answer: 3}}
+	nobody := f
+	nobody.User, nobody.Pulse = nil, ui.Pulse{Node: "n1", Voters: 3, Answer: 1, Stale: true}
+	for _, trouble := range []string{"", "error.wrong", "error.limited", "error.busy", "error.not_ready"} {
+		d := ui.SignIn{Email: `"><script>`, Error: trouble}
+		if trouble == "" {
+			for _, role := range []string{"student", "teacher", "admin"} {
+				d.Accounts = append(d.Accounts, ui.Account{Name: "A", Email: "a@b", Password: "p", Role: role})
+			}
+		}
+		keep("signin "+trouble, func(b *bytes.Buffer) error { return p.SignIn(b, nobody, d) })
+	}
+	today := ui.Today{Now: at, Names: true, More: true, Stale: true, AsOf: at, Rows: []ui.Row{
+		{Name: "Ani", Kind: "in", At: at, Node: "n1"}, {Name: "Budi", Kind: "out", At: at, Seen: at.Add(-time.Minute), Node: "n2"},
+	}}
+	keep("home", func(b *bytes.Buffer) error { return p.Home(b, f, ui.Home{KeyIn: "k1", KeyOut: "k2", Today: today}) })
+	keep("empty", func(b *bytes.Buffer) error { return p.Home(b, f, ui.Home{Today: ui.Today{Now: at}}) })
+	keep("today", func(b *bytes.Buffer) error { return p.TodayPart(b, f, today) })
+	keep("pulse", func(b *bytes.Buffer) error { return p.PulsePart(b, f) })
+	for _, outcome := range []string{"accepted", "duplicate", "review", "rejected", "unrecorded", "unknown"} {
+		for _, reason := range []string{"", "unknown_user", "inactive_user", "key_reused", "too_old", "clock_suspect", "of_tomorrow"} {
+			d := ui.Result{Outcome: outcome, Kind: "in", Reason: reason, At: at, Winner: ui.Row{At: at}, Replay: true, Key: "k", Node: "n1", Leader: "n2", Took: 4100 * time.Microsecond}
+			keep(outcome+" "+reason, func(b *bytes.Buffer) error { return p.Result(b, f, d) })
+		}
+	}
+	c := ui.Cluster{Node: "n1", ID: "c7f2-1", Leader: "n2", Term: 7, Quorum: 2, CanLose: 1, Decides: true, Transfer: true, Demo: true,
+		Elections: []ui.Election{{Term: 7, Leader: "n2", At: at, Leaderless: time.Second}}}
+	for _, state := range []string{"leader", "follower", "candidate", "joining", "down", "stopping"} {
+		c.Nodes = append(c.Nodes, ui.Node{Name: "n-" + state, URL: "javascript:alert(1)", State: state, Reachable: true, Started: at})
+	}
+	keep("cluster", func(b *bytes.Buffer) error { return p.Cluster(b, f, c) })
+	c.Decides, c.Leader, c.Nodes[0].URL = false, "", ""
+	keep("no quorum", func(b *bytes.Buffer) error { return p.ClusterPart(b, f, c) })
+	for _, status := range []int{400, 403, 404, 429, 503} {
+		keep("notice", func(b *bytes.Buffer) error {
+			return p.Notice(b, nobody, ui.Notice{Status: status, Code: "x", Request: "r"})
+		})
+	}
+	return out
+}
+
+func TestPages(t *testing.T) {
+	inline := regexp.MustCompile(`<style|<script>|<script [^s]| style=| on[a-z]+=|javascript:`)
+	for _, lang := range []ui.Lang{ui.Indonesian, ui.English, "xx"} {
+		for name, page := range pages(t, lang) {
+			if strings.Contains(page, "%!") || strings.Contains(page, "<Ani>") || inline.MatchString(page) {
+				t.Errorf("%s, %s:\n%s", lang, name, page)
+			}
+		}
+	}
+	id, en := pages(t, ui.Indonesian), pages(t, ui.English)
+	for page, parts := range map[string][]string{
+		id["home"]:      {"Senin, 23 November 2026", "06.58.14 WIB", "hadir sejak 06.57.14 WIB", "2026-11-22T23:58:14.000Z"},
+		en["home"]:      {"Monday, 23 November 2026", "06:58:14 WIB", "present since"},
+		id["accepted "]: {"Tercatat 06.58.14 WIB", "4,1 ms"}, en["accepted "]: {"4.1 ms"}, id["accepted of_tomorrow"]: {"of_tomorrow"},
+		id["unknown "]: {"tidak akan tercatat dua kali", "Coba lagi"}, en["no quorum"]: {"No quorum: nothing can be decided."},
+	} {
+		for _, part := range parts {
+			if !strings.Contains(page, part) {
+				t.Errorf("%q is not in\n%s", part, page)
+			}
+		}
+	}
+}
+
+// TestWords: each key that a template names is there, each that is there is
+// named, and no template says anything by itself.
+func TestWords(t *testing.T) {
+	var all, go_ strings.Builder
+	if err := fs.WalkDir(os.DirFS("."), ".", func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		b, err := fs.ReadFile(os.DirFS("."), path)
+		if strings.HasSuffix(path, ".html") {
+			all.Write(b)
+		} else if path == "words.go" {
+			go_.Write(b)
+		}
+		return err
+	}); err != nil {
+		t.Fatal(err)
+	}
+	text := all.String()
+	keys := regexp.MustCompile(`(?m)^\t"([a-z_.0-9x]+)":`).FindAllStringSubmatch(go_.String(), -1)
+	if len(keys) < 50 {
+		t.Fatalf("%d keys only", len(keys))
+	}
+	for _, m := range keys {
+		key := m[1]
+		group, _, _ := strings.Cut(key, ".")
+		byPattern := strings.Contains(text, `"`+group+`.%`) || group == "error"
+		if !byPattern && !strings.Contains(text, `"`+key+`"`) {
+			t.Errorf("nobody says %s", key)
+		}
+	}
+	bare := regexp.MustCompile(`\{\{[^}]*\}\}|<[^>]*>`).ReplaceAllString(text, "")
+	for word := range strings.FieldsSeq(bare) {
+		switch {
+		case regexp.MustCompile(`^[^\pL]*$`).MatchString(word), word == "Bahasa", word == "Indonesia", word == "English":
+		default:
+			t.Errorf("a template says %q by itself", word)
+		}
+	}
+}
+
+func TestAssets(t *testing.T) {
+	p, err := ui.New()
+	if err != nil {
+		t.Fatal(err)
+	}
+	page := pages(t, ui.English)["home"]
+	links := regexp.MustCompile(`/assets/([^"]+)`).FindAllStringSubmatch(page, -1)
+	if len(links) != 3 {
+		t.Errorf("links: %v", links)
+	}
+	for _, m := range links {
+		if a, exact, err := p.Asset(m[1]); err != nil || !exact || a.Type == "" || len(a.Content) == 0 {
+			t.Errorf("%s: %v %v", m[1], exact, err)
+		}
+	}
+	if _, exact, err := p.Asset("app.0000000000.js"); err != nil || exact {
+		t.Errorf("another version: %v %v", exact, err)
+	}
+	for _, name := range []string{"", "app.css", "app", "..", "words.0.go", "app.x.exe"} {
+		if _, _, err := p.Asset(name); err == nil {
+			t.Errorf("%q is served", name)
+		}
+	}
+}

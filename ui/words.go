@@ -1,0 +1,168 @@
+package ui
+
+import (
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// Lang is a language of the pages.
+type Lang string
+
+// The languages; Indonesian is the default.
+const (
+	Indonesian Lang = "id"
+	English    Lang = "en"
+)
+
+// ParseLang gives the language with a tag such as "en" or "en-GB".
+func ParseLang(tag string) (Lang, bool) {
+	tag, _, _ = strings.Cut(strings.ToLower(strings.TrimSpace(tag)), "-")
+	switch Lang(tag) {
+	case Indonesian, "in": // the tag that Java has used for Indonesian
+		return Indonesian, true
+	case English:
+		return English, true
+	}
+	return Indonesian, false
+}
+
+// PreferredLang gives the language of an Accept-Language header.
+func PreferredLang(header string) Lang {
+	type choice struct {
+		lang Lang
+		q    float64
+	}
+	var choices []choice
+	for part := range strings.SplitSeq(header, ",") {
+		tag, params, _ := strings.Cut(part, ";")
+		lang, ok := ParseLang(tag)
+		if !ok {
+			continue
+		}
+		q := 1.0
+		if v, ok := strings.CutPrefix(strings.TrimSpace(params), "q="); ok {
+			var err error
+			if q, err = strconv.ParseFloat(v, 64); err != nil || !(q >= 0 && q <= 1) {
+				continue
+			}
+		}
+		if q > 0 {
+			choices = append(choices, choice{lang, q})
+		}
+	}
+	if len(choices) == 0 {
+		return Indonesian
+	}
+	slices.SortStableFunc(choices, func(a, b choice) int {
+		switch {
+		case a.q > b.q:
+			return -1
+		case a.q < b.q:
+			return 1
+		}
+		return 0
+	})
+	return choices[0].lang
+}
+
+// words is the catalogue: Indonesian, English. Both take the same arguments.
+var words = map[string][2]string{
+	"title":           {"hadir", "hadir"},
+	"nav.home":        {"Absen", "Check in"},
+	"nav.cluster":     {"Klaster", "Cluster"},
+	"nav.out":         {"Keluar", "Sign out"},
+	"skip":            {"Langsung ke isi", "Skip to content"},
+	"role.student":    {"siswa", "student"},
+	"role.teacher":    {"guru", "teacher"},
+	"role.admin":      {"admin", "admin"},
+	"lost":            {"Node tidak menjawab. Mencoba lagi…", "The node does not answer. Trying again…"},
+	"pulse.ok":        {"%s · pemimpin %s · %d dari %d node menjawab", "%s · leader %s · %d of %d nodes answer"},
+	"pulse.none":      {"%s · tanpa pemimpin · %d dari %d node menjawab", "%s · no leader · %d of %d nodes answer"},
+	"pulse.stale":     {"data mungkin tertinggal", "data may be behind"},
+	"sign.heading":    {"Masuk", "Sign in"},
+	"sign.email":      {"Alamat email", "Email address"},
+	"sign.password":   {"Kata sandi", "Password"},
+	"sign.button":     {"Masuk", "Sign in"},
+	"sign.demo":       {"Demo: masuk dengan satu klik", "Demo: sign in with one click"},
+	"sign.as":         {"Sebagai %s (%s)", "As %s (%s)"},
+	"error.wrong":     {"Alamat atau kata sandi salah.", "Address or password is wrong."},
+	"error.limited":   {"Terlalu banyak percobaan gagal. Tunggu sebentar, lalu coba lagi.", "Too many failed attempts. Wait a moment, then try again."},
+	"error.busy":      {"Sedang ramai. Coba lagi sebentar.", "It is busy. Try again in a moment."},
+	"error.not_ready": {"Node ini belum siap. Coba lagi sebentar.", "This node is not ready. Try again in a moment."},
+	"home.greeting":   {"Halo, %s", "Hello, %s"},
+	"home.in":         {"Absen masuk", "Check in"},
+	"home.out":        {"Absen pulang", "Check out"},
+	"kind.in":         {"masuk", "in"},
+	"kind.out":        {"pulang", "out"},
+	"today.heading":   {"Hari ini", "Today"},
+	"today.empty":     {"Belum ada absen hari ini.", "No check-ins today yet."},
+	"today.more":      {"Hanya yang terbaru yang ditampilkan.", "Only the newest are shown."},
+	"today.seen":      {"hadir sejak %s", "present since %s"},
+	"today.asof":      {"Data per %s.", "Data as of %s."},
+	"today.name":      {"Nama", "Name"},
+	"today.type":      {"Jenis", "Type"},
+	"today.time":      {"Waktu", "Time"},
+	"today.node":      {"Node", "Node"},
+
+	"result.accepted":        {"Tercatat %s", "Recorded %s"},
+	"result.accepted.text":   {"Absen %s sudah disahkan dan tidak akan berubah.", "Your check-in (%s) is decided and final."},
+	"result.duplicate":       {"Sudah tercatat %s", "Already recorded %s"},
+	"result.duplicate.text":  {"Absen %s sebelumnya yang berlaku. Tidak perlu mengulang.", "The earlier check-in (%s) counts. There is no need to repeat it."},
+	"result.review":          {"Menunggu pemeriksaan", "Waiting for a person"},
+	"result.review.text":     {"Absen %s tersimpan. Seorang petugas akan memutuskan.", "Your check-in (%s) is kept. A person will decide."},
+	"result.rejected":        {"Tidak diterima", "Not accepted"},
+	"result.rejected.text":   {"Absen %s ditolak.", "The check-in (%s) was refused."},
+	"result.unrecorded":      {"Belum tercatat", "Not recorded"},
+	"result.unrecorded.text": {"Absen %s belum tercatat karena klaster tidak dapat memutuskan saat ini. Coba lagi.", "The check-in (%s) was not recorded, because the cluster cannot decide right now. Try again."},
+	"result.unknown":         {"Belum ada kepastian", "Not certain yet"},
+	"result.unknown.text":    {"Absen %s mungkin sudah tercatat. Tekan Coba lagi: tidak akan tercatat dua kali.", "The check-in (%s) may have been recorded. Press Try again: it will not be recorded twice."},
+	"result.again":           {"Coba lagi", "Try again"},
+	"result.back":            {"Kembali", "Back"},
+	"result.replay":          {"Ini jawaban atas absen yang sama sebelumnya.", "This is the answer to the same check-in from before."},
+	"result.how":             {"Diterima %s · disahkan pemimpin %s · masa jabatan %d · nomor %d · %s ms", "Received by %s · decided by leader %s · term %d · number %d · %s ms"},
+	"result.key":             {"Kode bukti", "Receipt code"},
+
+	"reason.unknown_user":  {"Orang ini tidak dikenal.", "This person is not known."},
+	"reason.inactive_user": {"Akun ini tidak aktif.", "This account is not active."},
+	"reason.key_reused":    {"Formulir ini sudah pernah dikirim dengan isi lain. Kembali dan mulai lagi.", "This form was sent before with other content. Go back and start again."},
+	"reason.too_old":       {"Terlalu lama tertunda.", "It was deferred for too long."},
+	"reason.clock_suspect": {"Jam node penerima tidak dapat dipercaya.", "The clock of the receiving node cannot be trusted."},
+
+	"cluster.heading":    {"Klaster", "Cluster"},
+	"cluster.summary":    {"Dijawab oleh %s · pemimpin (leader) %s · masa jabatan (term) %d · kuorum %d", "Answered by %s · leader %s · term %d · quorum %d"},
+	"cluster.none":       {"tidak ada", "none"},
+	"cluster.lose":       {"Masih boleh kehilangan %d node.", "%d more node(s) may be lost."},
+	"cluster.lost":       {"Tanpa kuorum: tidak ada yang dapat disahkan.", "No quorum: nothing can be decided."},
+	"cluster.node":       {"Node", "Node"},
+	"cluster.state":      {"Keadaan", "State"},
+	"cluster.seq":        {"Kejadian", "Events"},
+	"cluster.lag":        {"Tertinggal", "Behind"},
+	"cluster.version":    {"Versi", "Version"},
+	"cluster.started":    {"Mulai", "Started"},
+	"cluster.elections":  {"Pergantian pemimpin", "Changes of leader"},
+	"cluster.election":   {"Masa jabatan %d: %s, %s, %s ms tanpa pemimpin", "Term %d: %s, %s, %s ms without a leader"},
+	"cluster.transfer":   {"Pindahkan kepemimpinan", "Transfer leadership"},
+	"cluster.demo":       {"Kendali demo", "Demo controls"},
+	"cluster.identity":   {"Identitas klaster", "Cluster id"},
+	"state.leader":       {"pemimpin", "leader"},
+	"state.follower":     {"pengikut", "follower"},
+	"state.candidate":    {"kandidat", "candidate"},
+	"state.joining":      {"bergabung", "joining"},
+	"state.down":         {"mati", "down"},
+	"state.stopping":     {"berhenti", "stopping"},
+	"act.kill":           {"Matikan paksa", "Kill"},
+	"act.freeze":         {"Bekukan", "Freeze"},
+	"act.thaw":           {"Cairkan", "Thaw"},
+	"act.start":          {"Jalankan", "Start"},
+	"notice.404":         {"Halaman ini tidak ada.", "There is no such page."},
+	"notice.403":         {"Akun ini tidak boleh melakukannya.", "This account may not do that."},
+	"notice.429":         {"Terlalu banyak percobaan gagal. Tunggu sebentar.", "Too many failed attempts. Wait a moment."},
+	"notice.4xx":         {"Permintaan ini tidak dapat diterima.", "This request cannot be accepted."},
+	"notice.5xx":         {"Node ini tidak dapat menjawab sekarang. Coba lagi sebentar.", "This node cannot answer right now. Try again in a moment."},
+	"notice.detail":      {"Kode %d %s · permintaan %s", "Code %d %s · request %s"},
+	"notice.back":        {"Ke halaman depan", "To the first page"},
+	"footer.language":    {"Bahasa", "Language"},
+	"footer.served":      {"Dilayani oleh node %s", "Served by node %s"},
+	"result.heading.who": {"Hasil absen", "Result of the check-in"},
+}
