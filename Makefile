@@ -46,6 +46,10 @@ else
 	@echo "build: there is no cmd/hadir yet, so every package was compiled and no binary was made"
 endif
 
+.PHONY: demo
+demo: build ## three nodes, a front and sample people on this machine (DEMO: arguments)
+	@bin/hadir demo $(DEMO)
+
 .PHONY: test
 test: ## tests (RACE=1: with the race detector), then what was left out
 	@go run ./tests/tools/gotest $(TESTFLAGS) $(PKG)

@@ -13,7 +13,7 @@ func TestAccess(t *testing.T) {
 	r := w.tap(aniID, key1, tapIn)
 	w.want(r, http.StatusCreated, "")
 	fill := strings.NewReplacer("{key}", key1, "{id}", fmt.Sprint(r.at("attendance.id")), "{node}", "n2",
-		"{act:kill|freeze|thaw|start}", "kill", "{name}", "app.0.css")
+		"{act:kill|freeze|thaw|start|stop}", "kill", "{name}", "app.0.css")
 	people := []int{0, aniID, teacherID, adminID} // by rank
 	routes := w.api.RouteTable()
 	if len(routes) < 25 {
@@ -58,7 +58,7 @@ func TestAccess(t *testing.T) {
 func TestMethodsAndPaths(t *testing.T) {
 	w := newWorld(t)
 	for _, route := range w.api.RouteTable() {
-		path := strings.NewReplacer("{key}", key1, "{id}", "1", "{node}", "n2", "{act:kill|freeze|thaw|start}", "kill", "{name}", "x").Replace(route.Path)
+		path := strings.NewReplacer("{key}", key1, "{id}", "1", "{node}", "n2", "{act:kill|freeze|thaw|start|stop}", "kill", "{name}", "x").Replace(route.Path)
 		r := w.do(adminID, "PUT", path, "{}")
 		if r.StatusCode != http.StatusMethodNotAllowed || !strings.Contains(r.Header.Get("Allow"), route.Method) {
 			t.Errorf("PUT %s: %d, Allow %q", path, r.StatusCode, r.Header.Get("Allow"))

@@ -371,9 +371,9 @@ func demoPage(c *call) error {
 	}
 	node, act := form.Get("node"), form.Get("act")
 	switch act {
-	case "kill", "freeze", "thaw", "start":
+	case "kill", "freeze", "thaw", "start", "stop":
 	default:
-		return invalidField("act", "is neither kill, freeze, thaw nor start")
+		return invalidField("act", "is neither kill, freeze, thaw, start nor stop")
 	}
 	if err := c.act(node, act); err != nil {
 		return err

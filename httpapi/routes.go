@@ -60,7 +60,7 @@ func (a *API) routes() []route {
 	}
 	if a.Demo != nil {
 		table = append(table,
-			route{http.MethodPost, apiPrefix + "/demo/{node}/{act:kill|freeze|thaw|start}", admins, false, postDemo},
+			route{http.MethodPost, apiPrefix + "/demo/{node}/{act:kill|freeze|thaw|start|stop}", admins, false, postDemo},
 			route{http.MethodPost, "/cluster/demo", admins, true, demoPage},
 		)
 	}

@@ -5,6 +5,7 @@ import (
 	"crypto/subtle"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net/http"
 	"strings"
@@ -28,7 +29,12 @@ const (
 	Freeze = "freeze"
 	Thaw   = "thaw"
 	Start  = "start"
+	Stop   = "stop" // the morning only
 )
+
+// School is the name under which the control starts and stops the morning, as if
+// it were a node.
+const School = "school"
 
 // The errors of a control, on both sides of it.
 var (
@@ -49,9 +55,16 @@ type processes interface {
 	List() []proc.Info
 }
 
+// school drives taps; Morning is one.
+type school interface {
+	Start() error
+	Stop()
+}
+
 // control is the parent's side.
 type control struct {
 	set   processes
+	taps  school
 	token string
 	log   *slog.Logger
 	delay time.Duration
@@ -62,8 +75,8 @@ type control struct {
 	stop   chan struct{}
 }
 
-func newControl(set processes, token string, log *slog.Logger) *control {
-	return &control{set: set, token: token, log: log, delay: actDelay, stop: make(chan struct{})}
+func newControl(set processes, taps school, token string, log *slog.Logger) *control {
+	return &control{set: set, taps: taps, token: token, log: log, delay: actDelay, stop: make(chan struct{})}
 }
 
 // close drops the orders that wait and returns when none is being carried out.
@@ -112,6 +125,9 @@ func (c *control) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 // order says whether an order makes sense now, and has it carried out.
 func (c *control) order(node, action string) error {
+	if node == School {
+		return c.lesson(action)
+	}
 	var state proc.State
 	for _, p := range c.set.List() {
 		if p.Name == node {
@@ -141,6 +157,21 @@ func (c *control) order(node, action string) error {
 		}
 	}
 	return ErrNotNow
+}
+
+// lesson starts or stops the morning.
+func (c *control) lesson(action string) error {
+	switch action {
+	case Start:
+		if err := c.taps.Start(); err != nil {
+			return fmt.Errorf("%w: %w", ErrNotNow, err)
+		}
+		return nil
+	case Stop:
+		c.taps.Stop()
+		return nil
+	}
+	return ErrBadRequest
 }
 
 func (c *control) later(node, action string, act func() error) error {

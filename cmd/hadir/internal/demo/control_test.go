@@ -44,7 +44,7 @@ func (a *actors) List() []proc.Info {
 
 func TestControl(t *testing.T) {
 	a := &actors{state: map[string]proc.State{"n1": proc.Running}, done: make(chan string, 8)}
-	c := newControl(a, "right", quiet())
+	c := newControl(a, &pupils{}, "right", quiet())
 	c.delay = time.Millisecond
 	s := httptest.NewServer(c)
 	defer s.Close()
@@ -91,7 +91,7 @@ func TestControl(t *testing.T) {
 
 func TestControlDropsOrdersWhenItCloses(t *testing.T) {
 	a := &actors{state: map[string]proc.State{"n1": proc.Running}, done: make(chan string, 1)}
-	c := newControl(a, "", quiet())
+	c := newControl(a, &pupils{}, "", quiet())
 	c.delay = time.Hour
 	if err := c.order("n1", Kill); err != nil {
 		t.Fatal(err)
@@ -102,5 +102,35 @@ func TestControlDropsOrdersWhenItCloses(t *testing.T) {
 	}
 	if err := c.order("n1", Kill); !errors.Is(err, ErrNotNow) {
 		t.Fatalf("after close: %v", err)
+	}
+}
+
+// pupils is a school that notes what it was told.
+type pupils struct{ told []string }
+
+func (p *pupils) Start() error {
+	p.told = append(p.told, Start)
+	if len(p.told) > 1 {
+		return ErrMorning
+	}
+	return nil
+}
+
+func (p *pupils) Stop() { p.told = append(p.told, Stop) }
+
+func TestControlDrivesTheMorning(t *testing.T) {
+	p := &pupils{}
+	c := newControl(nil, p, "right", quiet())
+	defer c.close()
+	for _, test := range []struct {
+		action string
+		want   error
+	}{{Start, nil}, {Start, ErrNotNow}, {Stop, nil}, {Kill, ErrBadRequest}} {
+		if err := c.order(School, test.action); !errors.Is(err, test.want) {
+			t.Errorf("%s: %v, want %v", test.action, err, test.want)
+		}
+	}
+	if len(p.told) != 3 {
+		t.Errorf("told %v", p.told)
 	}
 }

@@ -216,7 +216,7 @@ func (s *stage) startNodes() error {
 		return fmt.Errorf("address of the demo's control: %w", err)
 	}
 	s.set = proc.NewSet(s.notice)
-	s.control = newControl(s.set, hex.EncodeToString(token), s.cfg.Log)
+	s.control = newControl(s.set, s.morning, hex.EncodeToString(token), s.cfg.Log)
 	s.run(l, s.control)
 	env := append(slices.Clone(s.cfg.Env), ControlURLEnv+"=http://"+l.Addr().String(), ControlTokenEnv+"="+s.control.token)
 	for i, n := range s.layout.Nodes {
