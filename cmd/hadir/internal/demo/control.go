@@ -55,8 +55,8 @@ type processes interface {
 	List() []proc.Info
 }
 
-// school drives taps; Morning is one.
-type school interface {
+// lessons drives taps; Morning is one.
+type lessons interface {
 	Start() error
 	Stop()
 }
@@ -64,7 +64,7 @@ type school interface {
 // control is the parent's side.
 type control struct {
 	set   processes
-	taps  school
+	taps  lessons
 	token string
 	log   *slog.Logger
 	delay time.Duration
@@ -75,7 +75,7 @@ type control struct {
 	stop   chan struct{}
 }
 
-func newControl(set processes, taps school, token string, log *slog.Logger) *control {
+func newControl(set processes, taps lessons, token string, log *slog.Logger) *control {
 	return &control{set: set, taps: taps, token: token, log: log, delay: actDelay, stop: make(chan struct{})}
 }
 
