@@ -93,7 +93,7 @@ type Status struct {
 	Epoch     uint64
 	Leader    string // name; "" when there is none
 	Term      uint64
-	Quorum    int // voters needed to decide
+	Quorum    int // voters needed to decide; 0 when this node is no member
 	CanLose   int // how many more voters may fail before nothing is decided; from who answers now
 	Nodes     []NodeStatus
 	Elections []Election // newest first, as this node saw them
@@ -117,6 +117,7 @@ type NodeStatus struct {
 	Version     string
 	Level       uint32 // command level that its binary supports
 	StartedAt   time.Time
+	Stuck       bool // gets the same snapshot again and again (hashicorp/raft#697); only the leader knows
 }
 
 // Election is a change of leader.

@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"context"
+	"fmt"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -36,7 +37,13 @@ const (
 func (p *pending) claim(by uint32) bool { return p.claimed.CompareAndSwap(unclaimed, by) }
 
 func newPending(c attendance.Command, received time.Time) (*pending, error) {
-	size, err := c.Size()
+	// A check-in grows while it waits: its age is put in when it is sent.
+	grown := c
+	if body, ok := c.Body.(attendance.CheckIn); ok && !body.WallClock {
+		body.Age = attendance.MaxMillis
+		grown.Body = body
+	}
+	size, err := grown.Size()
 	if err != nil {
 		return nil, err
 	}
@@ -60,19 +67,28 @@ type batcher struct {
 	slots chan struct{}
 	send  func([]*pending) // sends and answers each; runs in its own goroutine
 	wg    sync.WaitGroup
+
+	mu     sync.Mutex // orders submit and the last refusals
+	closed bool
 }
 
 func newBatcher(send func([]*pending)) *batcher {
 	return &batcher{queue: make(chan *pending, queueLength), slots: make(chan struct{}, inFlight), send: send}
 }
 
-// submit queues a command, or says that the queue is full.
-func (b *batcher) submit(p *pending) bool {
+// submit queues a command. Errors: ErrOverloaded when the queue is full,
+// ErrClosing when nobody serves it any more.
+func (b *batcher) submit(p *pending) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.closed {
+		return ErrClosing
+	}
 	select {
 	case b.queue <- p:
-		return true
+		return nil
 	default:
-		return false
+		return ErrOverloaded
 	}
 }
 
@@ -132,8 +148,12 @@ func (b *batcher) pack(first *pending) (batch []*pending, next *pending) {
 	}
 }
 
-// refuse answers what is still queued when the node shuts down.
+// refuse answers what is still queued when the node shuts down, and whatever comes
+// later.
 func (b *batcher) refuse(first *pending) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.closed = true
 	for p := first; ; {
 		if p != nil && p.claim(sent) {
 			p.done <- answer{err: ErrClosing}
@@ -144,6 +164,18 @@ func (b *batcher) refuse(first *pending) {
 			return
 		}
 	}
+}
+
+// refuseEncoding handles a batch that could not be encoded, so that nothing of it
+// was sent: each command was checked on its way in, but together they may not fit.
+// It is sent in halves; only a command that fails alone is to blame.
+func refuseEncoding(batch []*pending, err error, send func([]*pending)) {
+	if len(batch) == 1 {
+		answerAll(batch, fmt.Errorf("%w: %w", ErrInvalid, err))
+		return
+	}
+	send(batch[:len(batch)/2])
+	send(batch[len(batch)/2:])
 }
 
 // answerAll gives every command of a batch the same error.

@@ -39,7 +39,8 @@ type Config struct {
 	// Join lists gossip addresses to meet; the own one among them is harmless.
 	// Optional: a node that nobody else is to join.
 	Join []string
-	// BootstrapExpect is how many fresh nodes found a cluster together.
+	// BootstrapExpect is how many fresh nodes found a cluster together. With 1 and
+	// addresses of others to join, a fresh node waits to be admitted by them.
 	BootstrapExpect int
 	// Keys are the cluster keys, or transport.DevelopmentKeys for loopback.
 	Keys transport.Keys

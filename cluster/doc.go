@@ -25,19 +25,30 @@
 // command line find each other by gossip and found a cluster when all expected
 // ones name the same set (members.go); the cluster's id is the hash of that set,
 // so a node with an emptied disk, or of another cluster on the same network, can
-// never slip in. Gossip is a hint: it says where a server is, and adds, removes
+// never slip in. What a founder agreed to, and that it was a member, is in node.db:
+// the first lets it go on after a power cut or with other nodes in sight, the
+// second keeps a voter that lost its log, and with it its votes, from founding again
+// under the same id. Gossip is a hint: it says where a server is, and adds, removes
 // and routes nothing.
+//
+// Of two processes on copies of one data directory the one that started last is
+// the server. The others cut off the older one and refuse it, which ends it.
 //
 // # Invariants
 //
 //   - Only ErrUnknown means that something may have been decided.
 //   - Unknown is retried under the same key, or not at all.
 //   - Nothing is proposed by a leader whose clock is off by more than the skew
-//     bound.
+//     bound; nothing but the repair of it while the replicated clock is ahead.
+//   - A server that was a member and has no log does not start.
+//   - Futures of raft are waited for through one function, which ends when raft
+//     does (node.go): raft forgets some of them then.
+//   - Whoever waits for a leader's answer lets go when the leader changes.
 //   - Strong reads are served by a leader only after the barrier of its term.
 //   - Duties of the leader are owned by one goroutine, and those of one term have
 //     ended before the next ones begin.
-//   - Every goroutine that Start began has ended when Shutdown returns.
+//   - Every goroutine that Start began has ended when Shutdown returns, except for
+//     those that wait for a future that raft forgot.
 //
 // # Trade-offs
 //

@@ -17,13 +17,23 @@ import (
 // duties is what only the leader does. One goroutine owns it: duties of one term
 // have ended before those of the next begin.
 type duties struct {
-	readyTerm    atomic.Uint64 // term whose barrier was applied: strong reads may be served
-	clockTerm    atomic.Uint64 // term in which the clock was compared: proposals may begin
-	clockSuspect atomic.Bool   // nothing is proposed
-	stuckSince   atomic.Int64  // raft#696: since when every entry was refused as "transfer in progress"; 0 = not
+	readyTerm  atomic.Uint64 // term whose barrier was applied: strong reads may be served
+	clockTerm  atomic.Uint64 // term in which the clock was compared: proposals may begin
+	clock      atomic.Uint32 // clockRight …
+	stuckSince atomic.Int64  // raft#696: since when every entry was refused as "transfer in progress"; 0 = not
 }
 
+// What a leader thinks of the clocks.
 const (
+	clockRight = iota
+	clockWrong // this leader's is: nothing is proposed
+	clockAhead // the replicated one is: nothing is proposed but its repair
+)
+
+const (
+	setUpTimeout = 2 * time.Second // for each command of a new cluster
+	askAgain     = 100 * time.Millisecond
+
 	dutyEvery      = time.Second
 	verifyEvery    = time.Minute
 	verifyEvents   = 1_000
@@ -60,6 +70,7 @@ func (n *Node) lead(ctx context.Context, notify <-chan bool) {
 
 func (n *Node) doDuties(ctx context.Context) {
 	term := n.raft.CurrentTerm()
+	n.duties.stuckSince.Store(0) // of an earlier term
 	// The clock before everything: one entry stamped by a wrong one moves the
 	// replicated clock, and that does not go back by itself.
 	if !n.askClocks(ctx) {
@@ -70,11 +81,12 @@ func (n *Node) doDuties(ctx context.Context) {
 	if !n.establish(ctx, term) {
 		return
 	}
-	n.setUp(ctx)
+	var g genesis
 	verified, at := n.seq.Load(), n.clock.Now()
 	for ctx.Err() == nil {
 		n.checkClock(ctx)
 		n.watchTransfer()
+		n.setUp(ctx, &g)
 		if seq, now := n.seq.Load(), n.clock.Now(); seq > verified && (seq >= verified+verifyEvents || now.Sub(at) >= verifyEvery) {
 			n.proposeVerify(ctx)
 			verified, at = seq, now
@@ -89,7 +101,9 @@ func (n *Node) doDuties(ctx context.Context) {
 // could miss what an earlier leader acknowledged.
 func (n *Node) establish(ctx context.Context, term uint64) bool {
 	for ctx.Err() == nil {
-		err := n.raft.Barrier(barrierTimeout).Error()
+		err := n.wait(n.raft.Barrier(barrierTimeout))
+		n.noteApply(err)
+		n.watchTransfer()
 		if err == nil && n.raft.CurrentTerm() == term {
 			n.duties.readyTerm.Store(term)
 			return true
@@ -107,64 +121,79 @@ func (n *Node) system(body attendance.Body) attendance.Command {
 	return attendance.Command{Principal: attendance.Principal{Kind: attendance.SystemPrincipal}, Node: n.cfg.Name, Body: body}
 }
 
-// setUp makes a new cluster usable. Each command has a key, so what an earlier
-// first leader got through is not done twice.
-func (n *Node) setUp(ctx context.Context) {
+// genesis is how far a leader is with setting up a new cluster.
+type genesis struct {
+	commands []attendance.Command
+	done     bool
+}
+
+// setUp makes a new cluster usable, or tries: what cannot be decided now must not
+// keep the leader from its other duties, so it is tried again with them. Each
+// command has a key, so what an earlier attempt got through is not done twice.
+func (n *Node) setUp(ctx context.Context, g *genesis) {
+	if g.done {
+		return
+	}
 	founded := false
 	err := n.state.View(func(tx *store.ReadTx) error {
 		founded = n.cfg.Genesis == nil || n.cfg.Founded(tx)
 		return nil
 	})
-	if err != nil || founded {
+	if g.done = founded; err != nil || founded {
 		return
 	}
-	commands, err := n.cfg.Genesis()
-	if err != nil {
-		n.cfg.Halt(fmt.Errorf("the new cluster cannot be set up: %w", err))
-		return
-	}
-	for _, c := range commands {
-		c.Node = n.cfg.Name
-		if _, err := n.Propose(ctx, Request{Command: c, ReceivedAt: n.clock.Now()}); err != nil {
-			n.log.Warn("the new cluster is not set up yet, the next leader goes on", "error", err)
+	if g.commands == nil {
+		if g.commands, err = n.cfg.Genesis(); err != nil {
+			n.cfg.Halt(fmt.Errorf("the new cluster cannot be set up: %w", err))
 			return
 		}
 	}
-	n.log.Info("the new cluster is set up", "commands", len(commands))
+	for _, c := range g.commands {
+		c.Node = n.cfg.Name
+		if err := n.proposeSoon(ctx, c); err != nil {
+			n.log.Warn("the new cluster is not set up yet", "error", err)
+			return
+		}
+	}
+	g.done = true
+	n.log.Info("the new cluster is set up", "commands", len(g.commands))
+}
+
+func (n *Node) proposeSoon(ctx context.Context, c attendance.Command) error {
+	ctx, cancel := context.WithTimeout(ctx, setUpTimeout)
+	defer cancel()
+	_, err := n.Propose(ctx, Request{Command: c, ReceivedAt: n.clock.Now()})
+	return err
 }
 
 // askClocks probes the voters until a majority, this node included, has said what
 // time it is. A leader that cannot reach a majority has nothing to propose to.
 func (n *Node) askClocks(ctx context.Context) bool {
 	for ctx.Err() == nil {
-		answered, voters := make(chan struct{}, 16), 0
-		for _, s := range n.servers() {
-			if !s.voter {
+		servers := n.servers()
+		answers, voters := make(chan bool, len(servers)), 0
+		for _, s := range servers {
+			switch {
+			case !s.voter:
 				continue
+			case s.self:
+				answers <- true
+			default:
+				n.wg.Go(func() { answers <- n.probe(ctx, s) })
 			}
 			voters++
-			if s.self {
-				answered <- struct{}{}
-				continue
-			}
-			n.wg.Go(func() {
-				if n.probe(ctx, s) {
-					answered <- struct{}{}
-				}
-			})
 		}
-		over, cancel := context.WithTimeout(ctx, probeTimeout)
 		known := 0
-		for known < voters/2+1 && over.Err() == nil {
-			select {
-			case <-answered:
+		for asked := voters; asked > 0 && known < voters/2+1; asked-- {
+			if <-answers { // within the probe's own time
 				known++
-			case <-over.Done():
 			}
 		}
-		cancel()
 		if known >= voters/2+1 {
 			return true
+		}
+		if n.pause(ctx, askAgain, nil) != nil {
+			return false
 		}
 	}
 	return false
@@ -173,7 +202,9 @@ func (n *Node) askClocks(ctx context.Context) bool {
 // checkClock compares this leader's wall clock with those of the voters that
 // answer. The leader's clock stamps every check-in, so one that is off by more
 // than the skew bound hands leadership over; one that is behind the replicated
-// clock would freeze it and turn honest check-ins into duplicates.
+// clock would freeze it and turn honest check-ins into duplicates. If the others'
+// clocks agree with this one, it is the replicated clock that is wrong: no other
+// leader would do any better, so this one stays and proposes what repairs it.
 func (n *Node) checkClock(ctx context.Context) {
 	var skew, clock attendance.Millis
 	if err := n.state.View(func(tx *store.ReadTx) error {
@@ -195,12 +226,24 @@ func (n *Node) checkClock(ctx context.Context) {
 		allowed += slices.Max(doubt)
 	}
 	behind := clock - attendance.MillisOf(now)
-	suspect := off > allowed || -off > allowed || behind > skew
-	if suspect != n.duties.clockSuspect.Swap(suspect) && suspect {
-		n.log.Error("this leader's clock is wrong: it proposes nothing and hands over; set the clock",
-			"off_median_ms", int64(off), "behind_cluster_ms", int64(behind))
+	verdict := uint32(clockRight)
+	switch {
+	case off > allowed || -off > allowed:
+		verdict = clockWrong
+	case behind > skew:
+		verdict = clockAhead
 	}
-	if suspect && len(ahead) > 0 {
+	if verdict != n.duties.clock.Swap(verdict) {
+		switch verdict {
+		case clockWrong:
+			n.log.Error("this leader's clock is wrong: it proposes nothing and hands over; set the clock",
+				"off_median_ms", int64(off), "behind_cluster_ms", int64(behind))
+		case clockAhead:
+			n.log.Error("the cluster's clock is ahead of this leader's, with which the others agree: nothing is decided until "+
+				"it is set back or that time has come", "behind_cluster_ms", int64(behind))
+		}
+	}
+	if verdict == clockWrong && len(ahead) > 0 {
 		if err := n.handOver(ctx); err != nil {
 			n.log.Warn("leadership could not be handed over", "error", err)
 		}

@@ -44,39 +44,59 @@ func clusterIDOf(hash [32]byte) attendance.ClusterID {
 	return attendance.ClusterID(hash[:attendance.ClusterIDBytes])
 }
 
+// hashOf gives the hash of a first configuration.
+func hashOf(c raft.Configuration) [32]byte {
+	ids := make([]string, len(c.Servers))
+	for i, s := range c.Servers {
+		ids[i] = string(s.ID)
+	}
+	return founders(ids)
+}
+
 // plan is what a fresh node makes of the members that it sees.
 type plan struct {
-	hash    [32]byte // of the founders; zero when there is no set to agree on
-	agreed  bool     // everybody says the same, so the cluster may be founded
-	foreign string   // a member that belongs to a cluster this node has no part in
+	set     raft.Configuration // the founders; empty when there is no set to agree on
+	hash    [32]byte           // of the founders; zero when there are none
+	agreed  bool               // everybody says the same, so the cluster may be founded
+	foreign string             // a member that belongs to a cluster this node has no part in
+	alone   bool               // told to join others, and there are none
+}
+
+func (p plan) equal(o plan) bool {
+	return p.hash == o.hash && p.agreed == o.agreed && p.foreign == o.foreign && p.alone == o.alone &&
+		slices.Equal(p.set.Servers, o.set.Servers)
 }
 
 // planFoundation decides, from what gossip shows, whether this fresh node may
-// found a cluster. It may only if it sees exactly the expected number of
-// members, all of which either want to found exactly this set or have done so
-// already: the cluster id is the hash of the set, so a cluster with that id is
-// the one this node belongs to. Any other cluster in sight forbids it: a wiped
-// disk comes back under a new server id, so its set is another one.
-func planFoundation(members []gossip.Member, expect int) plan {
-	var p plan
-	ids := make([]string, 0, len(members))
+// found a cluster. It may if it sees exactly the expected number of members, all
+// of which either want to found exactly this set or have done so already: the
+// cluster id is the hash of the set, so a cluster with that id is the one this
+// node belongs to. Any other cluster in sight forbids it: a wiped disk comes back
+// under a new server id, so its set is another one.
+//
+// said is the set that this node last told the others it would found. Once one of
+// them has done so there is nothing left to agree on, however many nodes are in
+// sight by then: a fourth may have come, or a founder may have died.
+func planFoundation(members []gossip.Member, expect int, said raft.Configuration) plan {
+	set := foundation(members)
+	hash, saidHash := hashOf(set), hashOf(said)
+	founded := false
 	for _, m := range members {
-		if !m.NonVoter {
-			ids = append(ids, m.ID)
+		switch {
+		case m.ClusterID == "":
+		case len(said.Servers) > 0 && m.ClusterID == clusterIDOf(saidHash).String():
+			founded = true
+		case len(set.Servers) != expect || m.ClusterID != clusterIDOf(hash).String():
+			return plan{foreign: m.ID}
 		}
 	}
-	hash := founders(ids)
-	id := clusterIDOf(hash).String()
-	for _, m := range members {
-		if m.ClusterID != "" && (m.ClusterID != id || len(ids) != expect) {
-			p.foreign = m.ID
-			return p
-		}
+	if founded {
+		return plan{set: said, hash: saidHash, agreed: true}
 	}
-	if len(ids) != expect {
-		return p
+	if len(set.Servers) != expect {
+		return plan{}
 	}
-	p.hash, p.agreed = hash, true
+	p := plan{set: set, hash: hash, agreed: true}
 	for _, m := range members {
 		if m.ClusterID == "" && m.BootstrapHash != hash && !m.Self {
 			p.agreed = false

@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -62,6 +63,8 @@ type Node struct {
 	history  history
 	seen     generations
 
+	stale   sync.Once     // this node has been told that it is an old copy
+	over    chan struct{} // closed when raft has ended
 	started time.Time
 	life    context.Context // ends when Shutdown begins to stop the node
 	end     context.CancelFunc
@@ -73,7 +76,7 @@ type Node struct {
 // proven and the addresses are bound; use Ready to wait for the rest.
 //
 // Errors are one line that says what to do: a file that is damaged or in use, an
-// address that is taken, a state that does not fit its log.
+// address that is taken, a state that does not fit its log, a member without one.
 func Start(ctx context.Context, cfg Config) (*Node, error) {
 	if err := cfg.check(); err != nil {
 		return nil, err
@@ -82,10 +85,10 @@ func Start(ctx context.Context, cfg Config) (*Node, error) {
 	n := &Node{
 		cfg: cfg, clock: cfg.Clock, log: cfg.Log.With("node", cfg.Name), observe: cfg.Observe,
 		joined: make(chan struct{}), ready: make(chan struct{}), applied: newSignal(), leaders: newSignal(),
-		epoch: 1, started: cfg.Clock.Now(), life: life, end: end,
+		over: make(chan struct{}), epoch: 1, started: cfg.Clock.Now(), life: life, end: end,
 	}
 	n.entries, n.forwards = newBatcher(n.propose), newBatcher(n.forward)
-	n.verify = &verifier{round: func() error { return n.raft.VerifyLeader().Error() }}
+	n.verify = &verifier{round: func() error { return n.wait(n.raft.VerifyLeader()) }}
 	if err := n.start(); err != nil {
 		return nil, errors.Join(err, n.close())
 	}
@@ -155,12 +158,47 @@ func (n *Node) openFiles() (restore, existing bool, err error) {
 	if restore, err = fsm.CheckStart(n.state, logExisted, n.logs, snapshots); err != nil {
 		return false, false, err
 	}
-	if existing, err = raft.HasExistingState(n.logs, n.logs, snapshots); err != nil {
-		return false, false, fmt.Errorf("read raft.db: %w", err)
+	if existing, err = n.hasLog(snapshots); err != nil {
+		return false, false, err
 	}
 	n.machine = fsm.New(n.state, fsm.Options{Halt: n.cfg.Halt})
 	n.machine.Subscribe(n.committed)
 	return restore, existing, n.loadIdentity(existing)
+}
+
+// keyTerm is where raft keeps its term.
+var keyTerm = []byte("CurrentTerm")
+
+// hasLog reports whether this node has a log to go on with. A log without an
+// entry and without a snapshot is one that was never founded, even if it has a
+// term: power was lost while it was. But a node that was a member and comes back
+// without its log has forgotten how it voted.
+func (n *Node) hasLog(snapshots raft.SnapshotStore) (bool, error) {
+	last, err := n.logs.LastIndex()
+	if err != nil {
+		return false, fmt.Errorf("read raft.db: %w", err)
+	}
+	term, err := n.logs.GetUint64(keyTerm)
+	if err != nil && err.Error() != "not found" { // raft compares the text, too
+		return false, fmt.Errorf("read raft.db: %w", err)
+	}
+	list, err := snapshots.List()
+	if err != nil {
+		return false, fmt.Errorf("list snapshots: %w", err)
+	}
+	member, err := n.own.Member()
+	if err != nil {
+		return false, err
+	}
+	has := term > 0 && (last > 0 || len(list) > 0)
+	switch {
+	case member && !has:
+		return false, fmt.Errorf("%w: %s was a member's and has lost its log, so this node has forgotten how it voted and may "+
+			"not vote again: move the data directory away and start it as a new node", fsm.ErrLogMissing, n.cfg.DataDir)
+	case has && !member:
+		return true, n.own.SetMember()
+	}
+	return has, nil
 }
 
 // loadIdentity learns what this node was a member of.
@@ -169,7 +207,9 @@ func (n *Node) loadIdentity(existing bool) error {
 	if err != nil {
 		return err
 	}
-	n.cluster.Store(&id)
+	if existing {
+		n.cluster.Store(&id)
+	}
 	if existing && id.IsZero() {
 		return fmt.Errorf("%s has a log but node.db does not know its cluster: move the data directory away and start "+
 			"this node as a new one", n.cfg.DataDir)
@@ -236,35 +276,81 @@ func (n *Node) meta(hash [32]byte) gossip.Meta {
 
 // found waits until the founders agree, founds the cluster with them, and joins.
 func (n *Node) found(ctx context.Context) {
+	p, err := n.agree(ctx)
+	if err == nil && p.agreed {
+		err = n.bootstrap(p)
+	}
+	if err != nil && !n.stopping.Load() {
+		n.cfg.Halt(fmt.Errorf("found the cluster: %w", err))
+	}
+}
+
+// agree waits for a plan that all founders agree on; the plan is without
+// agreement when ctx ends first.
+func (n *Node) agree(ctx context.Context) (plan, error) {
+	intent, begun, err := n.founding()
+	if err != nil || begun {
+		return plan{set: intent, hash: hashOf(intent), agreed: begun}, err
+	}
 	var said plan
-	for {
+	for first := true; ; first = false {
 		members := n.gossip.Members()
-		p := planFoundation(members, n.cfg.BootstrapExpect)
-		if n.cfg.BootstrapExpect == 1 && len(n.cfg.Join) > 0 && len(members) == 1 {
-			p = plan{} // told to join others: a cluster of its own would be a second one
+		p := planFoundation(members, n.cfg.BootstrapExpect, intent)
+		if n.cfg.BootstrapExpect == 1 && len(n.cfg.Join) > 0 && len(members) == 1 && !n.gossip.OnlyOwnSeeds() {
+			// Told to join others: a cluster of its own would be a second one.
+			p = plan{alone: n.clock.Now().Sub(n.started) >= aloneAfter}
 		}
-		if p != said {
+		if first || !p.equal(said) {
 			n.explainPlan(p, len(members))
 			said = p
+			if len(p.set.Servers) > 0 {
+				// Before anybody hears of it: whoever does may found without asking again.
+				if err := n.intend(p.set); err != nil {
+					return plan{}, err
+				}
+				intent = p.set
+			}
 			if err := n.gossip.UpdateMeta(n.meta(p.hash)); err != nil {
 				n.log.Warn("gossip did not take the news", "error", err)
 			}
 		}
 		if p.agreed {
-			if err := n.bootstrap(members, p); err != nil && !n.stopping.Load() {
-				n.cfg.Halt(fmt.Errorf("found the cluster: %w", err))
-			}
-			return
+			return p, nil
 		}
 		// Looked at again and again, not only on changes: updates of gossip may be
 		// merged or lost.
 		if n.pause(ctx, foundEvery, n.gossip.Changes()) != nil {
-			return
+			return plan{}, nil
 		}
 	}
 }
 
-const foundEvery = 200 * time.Millisecond
+const (
+	foundEvery = 200 * time.Millisecond
+	aloneAfter = 3 * time.Second // until then the others may just be starting
+)
+
+// founding gives the founders that this node last agreed to, and whether it has
+// begun to found the cluster with them: power was lost on the way.
+func (n *Node) founding() (set raft.Configuration, begun bool, err error) {
+	raw, err := n.own.Founding()
+	if err != nil || raw == nil {
+		return set, false, err
+	}
+	if err := json.Unmarshal(raw, &set); err != nil {
+		return set, false, fmt.Errorf("node.db: its founders cannot be read: %w", err)
+	}
+	id, err := n.own.Cluster()
+	return set, !id.IsZero() && id == clusterIDOf(hashOf(set)), err
+}
+
+func (n *Node) intend(set raft.Configuration) error {
+	raw, err := json.Marshal(set)
+	if err != nil {
+		return err
+	}
+	return n.own.SetFounding(raw)
+}
 
 func (n *Node) explainPlan(p plan, seen int) {
 	switch {
@@ -273,26 +359,37 @@ func (n *Node) explainPlan(p plan, seen int) {
 			"seen", p.foreign)
 	case p.agreed:
 		n.log.Info("all founders agree", "cluster", clusterIDOf(p.hash))
+	case p.alone:
+		n.log.Warn("told to join others, but none answers: this node waits for them; to found a cluster of one node, "+
+			"start it without addresses to join", "join", n.cfg.Join)
 	default:
 		n.log.Info("waiting for the other founders", "seen", seen, "expected", n.cfg.BootstrapExpect)
 	}
 }
 
 // bootstrap writes the first configuration, which is the same on every founder.
-func (n *Node) bootstrap(members []gossip.Member, p plan) error {
+func (n *Node) bootstrap(p plan) error {
 	snapshots, err := n.snapshots()
 	if err != nil {
 		return err
 	}
-	// The cluster's id first: a node that stops between the two finds an empty log
-	// with it, and founds again with the same set.
+	// In this order: the intent, the cluster's id, the log, the member. A node that
+	// stops before the log has an entry founds again with the same set; one that was
+	// a member never does.
 	id := clusterIDOf(p.hash)
 	if err := n.own.SetCluster(id); err != nil {
 		return err
 	}
+	// An earlier attempt may have left the term without the entry. Raft has never
+	// run on it, so nothing was voted.
+	if err := n.logs.SetUint64(keyTerm, 0); err != nil {
+		return err
+	}
 	_, unused := raft.NewInmemTransport("") // only protocol versions before 3 encode peers with it
-	err = raft.BootstrapCluster(n.raftConfig(false), n.logs, n.logs, snapshots, unused, foundation(members))
-	if err != nil {
+	if err := raft.BootstrapCluster(n.raftConfig(false), n.logs, n.logs, snapshots, unused, p.set); err != nil {
+		return err
+	}
+	if err := n.own.SetMember(); err != nil {
 		return err
 	}
 	n.cluster.Store(&id)
@@ -409,7 +506,8 @@ func (n *Node) Ready() <-chan struct{} { return n.ready }
 
 // generations remembers the highest generation seen of each server. A lower one
 // comes from an old copy of a data directory, the same one under another run from
-// a second process on it; both have forgotten votes and may not take part.
+// a second process on it; both have forgotten votes and may not take part. The
+// listener cuts off what an older process still has open.
 type generations struct {
 	mu      sync.Mutex
 	highest map[string]uint64
@@ -418,31 +516,57 @@ type generations struct {
 
 // admit implements transport.Config.Admit.
 func (n *Node) admit(p transport.Peer) error {
-	n.seen.mu.Lock()
-	defer n.seen.mu.Unlock()
-	known, seen := n.seen.highest[p.ID]
-	if n.seen.run == nil {
-		n.seen.run = make(map[string]uint64)
+	if newer, err := n.seen.judge(p); err != nil || !newer {
+		return err
 	}
-	run, running := n.seen.run[p.ID]
-	switch {
-	case seen && p.Generation < known, seen && p.Generation == known && running && run != p.Run:
-		return transport.ErrStaleGeneration
-	case seen && p.Generation == known:
-		n.seen.run[p.ID] = p.Run
-		return nil
-	}
-	// Once for each start of a peer: a write that takes a millisecond.
+	// Once for each start of a peer: a write that takes a millisecond, or as long as
+	// the disk likes, during which the other peers must get their answers.
 	if err := n.own.SetSeen(p.ID, p.Generation); err != nil {
 		n.cfg.Halt(fmt.Errorf("node.db cannot be written: %w: check the disk, then start this node again", err))
 		return err
 	}
-	n.seen.highest[p.ID], n.seen.run[p.ID] = p.Generation, p.Run
+	return n.seen.note(p)
+}
+
+// judge refuses what is stale and reports whether p is of a newer generation than
+// any noted.
+func (g *generations) judge(p transport.Peer) (newer bool, err error) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	known, seen := g.highest[p.ID]
+	if !seen || p.Generation > known {
+		return true, nil
+	}
+	return false, g.take(p)
+}
+
+// note notes a generation that has been written to disk.
+func (g *generations) note(p transport.Peer) error {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if p.Generation > g.highest[p.ID] {
+		g.highest[p.ID] = p.Generation
+		delete(g.run, p.ID)
+	}
+	return g.take(p) // a still newer one, or another run of it, may have come meanwhile
+}
+
+// take admits p if it is of the highest generation and of the run first seen of
+// that.
+func (g *generations) take(p transport.Peer) error {
+	if run, running := g.run[p.ID]; p.Generation < g.highest[p.ID] || running && run != p.Run {
+		return transport.ErrStaleGeneration
+	}
+	if g.run == nil {
+		g.run = make(map[string]uint64)
+	}
+	g.run[p.ID] = p.Run
 	return nil
 }
 
 // Shutdown stops the node: leadership is handed over first, then everything that
-// Start began is ended and waited for. ctx bounds the handing over only.
+// Start began is ended and waited for, in at most three seconds even beside a peer
+// that hangs. ctx bounds the handing over only, which comes before that.
 //
 // Order: refuse new work; hand over; end loops and calls; raft's connections,
 // then raft; gossip; files.
@@ -468,21 +592,32 @@ func (n *Node) TransferLeadership(ctx context.Context) error {
 	if !ok {
 		return ErrNoLeader
 	}
-	raw, err := n.call(ctx, to, http.MethodPost, pathTransfer, nil, nil)
-	if err != nil {
-		return fmt.Errorf("%w: %w", ErrUnknown, err)
+	raw, err := n.callLeader(ctx, http.MethodPost, pathTransfer, nil)
+	if errors.Is(err, errUnreachable) {
+		return fmt.Errorf("%w: %w", ErrNoLeader, err)
 	}
-	answer, err := decodeIndex(raw)
-	if err != nil {
-		return fmt.Errorf("%w: %w", ErrUnknown, err)
+	var answer indexAnswer
+	if err == nil {
+		answer, err = decodeIndex(raw)
 	}
-	return answer.code.err()
+	if err == nil {
+		return answer.code.err()
+	}
+	// The call lets go when the leader changes, which is what was asked for.
+	for {
+		changed := n.leaders.changed()
+		if _, now := n.raft.LeaderWithID(); now != "" && string(now) != to.ID {
+			return nil
+		} else if now != "" || n.pause(ctx, leaderPoll, changed) != nil {
+			return fmt.Errorf("%w: %w", ErrUnknown, err)
+		}
+	}
 }
 
 func (n *Node) handOver(ctx context.Context) error {
 	done := make(chan error, 1)
 	// It ends by itself at the latest when raft is shut down.
-	go func() { done <- n.raft.LeadershipTransfer().Error() }()
+	go func() { done <- n.wait(n.raft.LeadershipTransfer()) }()
 	select {
 	case err := <-done:
 		return err
@@ -491,21 +626,40 @@ func (n *Node) handOver(ctx context.Context) error {
 	}
 }
 
+// wait waits for a future of raft, or for raft's end: raft forgets futures when it
+// shuts down, those of committed entries among them. All of them must be waited
+// for here.
+func (n *Node) wait(f raft.Future) error {
+	done := make(chan error, 1)
+	go func() { done <- f.Error() }() // stays behind when raft has forgotten the future
+	select {
+	case err := <-done:
+		return err
+	case <-n.over:
+		return fmt.Errorf("%w: %w", ErrUnknown, raft.ErrRaftShutdown)
+	}
+}
+
 // close ends what was started, in the reverse order.
 func (n *Node) close() error {
 	n.stopping.Store(true)
 	n.end()
+	// join runs either before this, and what it made is ended below, or sees that
+	// the node stops. The lock is not held any longer: found, which is waited for,
+	// may be about to join.
 	n.joining.Lock()
-	defer n.joining.Unlock()
+	network, running := n.transport, n.raft
+	n.joining.Unlock()
 	var errs []error
-	if n.transport != nil {
+	if network != nil {
 		// Before raft itself: a follower in the middle of a snapshot reads from a
 		// connection that nothing else would end.
-		errs = append(errs, n.transport.Close())
+		errs = append(errs, network.Close())
 	}
-	if n.raft != nil {
-		errs = append(errs, n.raft.Shutdown().Error())
+	if running != nil {
+		errs = append(errs, running.Shutdown().Error())
 	}
+	close(n.over)
 	if n.rpc != nil {
 		errs = append(errs, n.rpc.Close())
 	}

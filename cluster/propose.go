@@ -21,7 +21,8 @@ import (
 //	leadership lost, timeout, broken reply unknown   yes, if the command has a key
 //	                                                 (the key answers if it was decided)
 //	                                                 else ErrUnknown at once
-//	command malformed                      no        no
+//	command malformed                      no        no, unless it is unknown what became of it before
+//	node outside a cluster                 no        yes, after a change or 20 ms
 //	node shutting down                     no        no
 //
 // The time to give up is the caller's context. Whoever gave up before the
@@ -46,7 +47,7 @@ func (n *Node) Propose(ctx context.Context, req Request) (Result, error) {
 		switch {
 		case err == nil:
 			return result, nil
-		case errors.Is(err, ErrInvalid), (errors.Is(err, ErrClosing) || errors.Is(err, ErrOverloaded)) && !unknown:
+		case (errors.Is(err, ErrInvalid) || errors.Is(err, ErrClosing) || errors.Is(err, ErrOverloaded)) && !unknown:
 			return Result{}, err
 		case errors.Is(err, ErrUnknown):
 			unknown = true
@@ -70,11 +71,16 @@ func (n *Node) attempt(ctx context.Context, req Request) (Result, error) {
 		return Result{}, fmt.Errorf("%w: %w", ErrInvalid, err)
 	}
 	to := n.forwards
-	if n.isLeader() {
+	switch {
+	case n.life.Err() != nil:
+		return Result{}, ErrClosing
+	case !n.member():
+		return Result{}, fmt.Errorf("%w: %w", ErrNoLeader, ErrNotMember) // nobody serves the queues
+	case n.isLeader():
 		to = n.entries
 	}
-	if !to.submit(p) {
-		return Result{}, ErrOverloaded
+	if err := to.submit(p); err != nil {
+		return Result{}, err
 	}
 	return await(ctx, p)
 }
@@ -101,21 +107,29 @@ func await(ctx context.Context, p *pending) (Result, error) {
 // propose is the leader's half: it stamps a batch, puts it into the log as one
 // entry and answers each command.
 func (n *Node) propose(batch []*pending) {
-	if err := n.mayPropose(); err != nil {
+	err := n.mayPropose()
+	if errors.Is(err, errClusterAhead) {
+		var others []*pending
+		batch, others = repairs(batch)
+		answerAll(others, err)
+		err = nil
+	}
+	if err != nil {
 		answerAll(batch, err)
+		return
+	}
+	if len(batch) == 0 {
 		return
 	}
 	start := n.clock.Now()
 	data, err := attendance.EncodeEntry(n.stamp(batch, start))
 	if err != nil {
-		// Each command was checked on its way in, so this is a bug; nothing was
-		// proposed.
-		n.log.Error("a batch could not be encoded", "error", err)
-		answerAll(batch, fmt.Errorf("%w: %w", ErrInvalid, err))
+		n.log.Error("a batch could not be encoded", "commands", len(batch), "error", err)
+		refuseEncoding(batch, err, n.propose)
 		return
 	}
 	future := n.raft.Apply(data, enqueueTimeout)
-	err = future.Error()
+	err = n.wait(future)
 	n.noteApply(err)
 	if err != nil {
 		answerAll(batch, applyError(err))
@@ -140,7 +154,7 @@ func (n *Node) propose(batch []*pending) {
 // now.
 func (n *Node) stamp(batch []*pending, now time.Time) attendance.Entry {
 	e := attendance.Entry{
-		Level: 1, Cluster: n.clusterID(), ProposedAt: attendance.MillisOf(now),
+		Level: n.level(), Cluster: n.clusterID(), ProposedAt: attendance.MillisOf(now),
 		Commands: make([]attendance.Command, len(batch)),
 	}
 	for i, p := range batch {
@@ -179,8 +193,28 @@ func (n *Node) mayPropose() error {
 	switch {
 	case n.duties.clockTerm.Load() != n.raft.CurrentTerm():
 		return fmt.Errorf("%w: the new leader has not compared its clock yet", ErrNoLeader)
-	case n.duties.clockSuspect.Load():
+	case n.duties.clock.Load() == clockWrong:
 		return fmt.Errorf("%w: the leader's clock is suspect", ErrNoLeader)
+	case n.duties.clock.Load() == clockAhead:
+		return errClusterAhead
 	}
 	return nil
+}
+
+// errClusterAhead: the leader's clock is right, as far as anybody can tell, and the
+// replicated clock is in the future. Only what repairs that may be proposed.
+var errClusterAhead = fmt.Errorf("%w: the cluster's clock is ahead of all others, set it back or wait", ErrNoLeader)
+
+// repairs picks the commands that may be proposed while the cluster's clock is
+// ahead: to set it back, to allow for more skew, and notes about it.
+func repairs(batch []*pending) (repairs, others []*pending) {
+	for _, p := range batch {
+		switch p.command.Body.(type) {
+		case attendance.SetClock, attendance.SetParams, attendance.Audit:
+			repairs = append(repairs, p)
+		default:
+			others = append(others, p)
+		}
+	}
+	return repairs, others
 }

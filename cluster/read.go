@@ -45,11 +45,15 @@ func (f *freshness) get() time.Time {
 
 // Freshness says how new this node's state is right now.
 func (n *Node) Freshness() Freshness {
-	return n.freshnessAt(n.appliedIndex.Load())
+	asOf := n.fresh.get() // before the index: see freshnessAt
+	return n.freshnessAt(n.appliedIndex.Load(), asOf)
 }
 
-func (n *Node) freshnessAt(index uint64) Freshness {
-	f := Freshness{Index: index, AsOf: n.fresh.get(), Age: -1, Stale: true}
+// freshnessAt says how new the state at an applied index is. The proof, asOf, must
+// have been taken before the index: one that came between the two is about entries
+// after it.
+func (n *Node) freshnessAt(index uint64, asOf time.Time) Freshness {
+	f := Freshness{Index: index, AsOf: asOf, Age: -1, Stale: true}
 	if !f.AsOf.IsZero() {
 		f.Age = max(0, n.clock.Now().Sub(f.AsOf))
 		f.Stale = f.Age > staleAfter
@@ -75,9 +79,10 @@ func (n *Node) Read(ctx context.Context, how Read, f func(*store.ReadTx) error) 
 		return n.Freshness(), fmt.Errorf("%w: entry %d is not applied yet", ErrBehind, how.MinIndex)
 	}
 	n.fresh.proven(asOf)
+	asOf = n.fresh.get() // before the transaction begins: see freshnessAt
 	var fresh Freshness
 	err := n.state.View(func(tx *store.ReadTx) error {
-		fresh = n.freshnessAt(tx.Meta().Applied)
+		fresh = n.freshnessAt(tx.Meta().Applied, asOf)
 		if how.MaxStale > 0 && (fresh.Age < 0 || fresh.Age > how.MaxStale) {
 			return fmt.Errorf("%w: the last proof of freshness is %s old", ErrBehind, fresh.Age)
 		}
@@ -106,11 +111,7 @@ func (n *Node) askIndex(ctx context.Context) (uint64, error) {
 	if n.isLeader() {
 		return n.leaderIndex(ctx)
 	}
-	to, ok := n.leaderTarget()
-	if !ok {
-		return 0, ErrNoLeader
-	}
-	raw, err := n.call(ctx, to, http.MethodGet, pathReadIndex, nil, nil)
+	raw, err := n.callLeader(ctx, http.MethodGet, pathReadIndex, nil)
 	if err != nil {
 		return 0, err
 	}
@@ -127,8 +128,11 @@ func (n *Node) askIndex(ctx context.Context) (uint64, error) {
 // is still the same. The index is the state machine's own: raft's applied and
 // commit indexes count barriers, which the state machine never sees.
 func (n *Node) leaderIndex(ctx context.Context) (uint64, error) {
+	if !n.isLeader() {
+		return 0, ErrNotLeader // or no member: without raft
+	}
 	term := n.raft.CurrentTerm()
-	if !n.isLeader() || n.duties.readyTerm.Load() != term {
+	if n.duties.readyTerm.Load() != term {
 		return 0, ErrNotLeader
 	}
 	if err := n.verify.do(ctx); err != nil {
@@ -194,8 +198,9 @@ func (v *verifier) run() {
 // beacon keeps proving how fresh this node is.
 func (n *Node) beacon(ctx context.Context) {
 	for {
+		start := n.clock.Now() // of the round: what it costs is no pause
 		n.proveFresh(ctx)
-		if n.pause(ctx, beaconEvery, nil) != nil {
+		if n.pause(ctx, max(0, beaconEvery-n.clock.Now().Sub(start)), nil) != nil {
 			return
 		}
 	}

@@ -83,8 +83,8 @@ func (n *Node) servePropose(w http.ResponseWriter, r *http.Request) {
 		switch {
 		case !leads:
 			answers[i].err = ErrNoLeader
-		case !n.entries.submit(p):
-			answers[i].err = ErrOverloaded
+		default:
+			answers[i].err = n.entries.submit(p)
 		}
 	}
 	for i, p := range batch {
@@ -142,6 +142,7 @@ func (n *Node) call(ctx context.Context, to transport.Target, method, path strin
 	}
 	resp, err := n.listener.RPCTransport(to).RoundTrip(req)
 	if err != nil {
+		n.noteRefusal(err)
 		if !connected {
 			return nil, fmt.Errorf("%w: %w", errUnreachable, err)
 		}
@@ -157,6 +158,45 @@ func (n *Node) call(ctx context.Context, to transport.Target, method, path strin
 	return answer, nil
 }
 
+// noteRefusal ends the process when another node has seen a newer start of this
+// node's data directory: this is an old copy of it, or the older of two processes
+// on copies, and has forgotten votes or is about to.
+func (n *Node) noteRefusal(err error) {
+	var refused *transport.RefusedError
+	if errors.As(err, &refused) && refused.Remote && refused.Code == transport.CodeStaleGeneration {
+		n.stale.Do(func() {
+			n.cfg.Halt(fmt.Errorf("%s has seen a newer start of server %s: %s is an old copy, or another process runs on a "+
+				"copy of it; move this data directory away and start it as a new node", nameOf(refused.Peer.ID), n.id, n.cfg.DataDir))
+		})
+	}
+}
+
+// callLeader is call to the leader that this node knows, and lets go of it when
+// there is another one or none. A leader that was cut off or stopped answers
+// nothing; its successor is the sign that waiting any longer is in vain.
+func (n *Node) callLeader(ctx context.Context, method, path string, body []byte) ([]byte, error) {
+	changed := n.leaders.changed()
+	to, ok := n.leaderTarget()
+	if !ok {
+		return nil, fmt.Errorf("%w: no leader is known", errUnreachable)
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		select {
+		case <-changed:
+			cancel()
+		case <-ctx.Done():
+		}
+	}()
+	defer func() {
+		cancel()
+		<-done
+	}()
+	return n.call(ctx, to, method, path, body, nil)
+}
+
 // forwardTimeout bounds one forwarded batch; the callers' own deadlines are
 // shorter and let go of it by themselves.
 const forwardTimeout = 5 * time.Second
@@ -164,30 +204,15 @@ const forwardTimeout = 5 * time.Second
 // forward is the follower's half: it sends a batch to the leader and answers
 // each command.
 func (n *Node) forward(batch []*pending) {
-	changed := n.leaders.changed()
-	to, ok := n.leaderTarget()
-	if !ok {
-		answerAll(batch, ErrNoLeader)
-		return
-	}
 	start := n.clock.Now()
 	body, err := encodeBatch(batch, start)
 	if err != nil {
-		answerAll(batch, fmt.Errorf("%w: %w", ErrInvalid, err))
+		refuseEncoding(batch, err, n.forward)
 		return
 	}
 	ctx, cancel := context.WithTimeout(n.life, forwardTimeout)
 	defer cancel()
-	// A leader that was cut off or stopped answers nothing. Its successor is the
-	// sign that waiting any longer is in vain.
-	n.wg.Go(func() {
-		select {
-		case <-changed:
-			cancel()
-		case <-ctx.Done():
-		}
-	})
-	raw, err := n.call(ctx, to, http.MethodPost, pathPropose, body, nil)
+	raw, err := n.callLeader(ctx, http.MethodPost, pathPropose, body)
 	if errors.Is(err, errUnreachable) {
 		answerAll(batch, fmt.Errorf("%w: %w", ErrNoLeader, err))
 		return

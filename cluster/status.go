@@ -145,6 +145,7 @@ func (n *Node) Status() Status {
 			if !node.Reachable {
 				node.State = Down
 			}
+			node.Stuck = own.role == Leader && n.transport.Stuck(raft.ServerID(member.target.ID))
 		}
 		if member.voter {
 			voters++
@@ -159,7 +160,9 @@ func (n *Node) Status() Status {
 		s.Nodes[i].Lag = newest - s.Nodes[i].Seq
 	}
 	slices.SortFunc(s.Nodes, func(a, b NodeStatus) int { return strings.Compare(a.Name, b.Name) })
-	s.Quorum = voters/2 + 1
+	if voters > 0 { // else it is no member and knows of no quorum
+		s.Quorum = voters/2 + 1
+	}
 	s.CanLose = max(0, alive-s.Quorum)
 	return s
 }

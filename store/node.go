@@ -1,6 +1,7 @@
 package store
 
 import (
+	"bytes"
 	"encoding/binary"
 	"encoding/hex"
 	"errors"
@@ -32,6 +33,8 @@ var (
 	rowIncarnation = []byte("incarnation")
 	rowGeneration  = []byte("generation")
 	rowCluster     = []byte("cluster")
+	rowFounding    = []byte("founding")
+	rowMember      = []byte("member")
 )
 
 const incarnationBytes = 8
@@ -160,6 +163,37 @@ func (n *Node) SetCluster(id attendance.ClusterID) error {
 	return n.db.Update(func(tx *bbolt.Tx) error { return tx.Bucket(bucketIdentity).Put(rowCluster, id[:]) })
 }
 
+// Founding gives the founders that this node has last told the others it would
+// found a cluster with, in the form of SetFounding; nil when none.
+func (n *Node) Founding() (set []byte, err error) {
+	err = n.db.View(func(tx *bbolt.Tx) error {
+		set = bytes.Clone(tx.Bucket(bucketIdentity).Get(rowFounding))
+		return nil
+	})
+	return set, err
+}
+
+// SetFounding notes, synced, the founders that this node is about to agree to.
+// The bytes are the owner's.
+func (n *Node) SetFounding(set []byte) error {
+	return n.db.Update(func(tx *bbolt.Tx) error { return tx.Bucket(bucketIdentity).Put(rowFounding, set) })
+}
+
+// Member reports whether this node has had a log and may have voted. It stays
+// true for good: such a node without its log has forgotten votes.
+func (n *Node) Member() (member bool, err error) {
+	err = n.db.View(func(tx *bbolt.Tx) error {
+		member = len(tx.Bucket(bucketIdentity).Get(rowMember)) > 0
+		return nil
+	})
+	return member, err
+}
+
+// SetMember notes, synced, that this node has a log and may vote from now on.
+func (n *Node) SetMember() error {
+	return n.db.Update(func(tx *bbolt.Tx) error { return tx.Bucket(bucketIdentity).Put(rowMember, []byte{1}) })
+}
+
 // Seen gives the highest generation seen of each other server, by server id.
 func (n *Node) Seen() (map[string]uint64, error) {
 	seen := make(map[string]uint64)
@@ -172,10 +206,15 @@ func (n *Node) Seen() (map[string]uint64, error) {
 	return seen, err
 }
 
-// SetSeen notes, synced, the highest generation seen of another server.
+// SetSeen notes, synced, a generation seen of another server, unless a higher one
+// is noted already.
 func (n *Node) SetSeen(server string, generation uint64) error {
 	return n.db.Update(func(tx *bbolt.Tx) error {
-		return tx.Bucket(bucketSeen).Put([]byte(server), binary.AppendUvarint(nil, generation))
+		seen := tx.Bucket(bucketSeen)
+		if uvarint(seen.Get([]byte(server))) >= generation {
+			return nil
+		}
+		return seen.Put([]byte(server), binary.AppendUvarint(nil, generation))
 	})
 }
 

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/hashicorp/memberlist"
@@ -26,6 +27,8 @@ type Gossip struct {
 	limit   *logLimit
 	ml      *memberlist.Memberlist
 	self    string // own gossip address
+
+	ownSeeds atomic.Bool // see OnlyOwnSeeds
 
 	life context.Context
 	end  context.CancelFunc
@@ -81,6 +84,11 @@ func (g *Gossip) configure() (*memberlist.Config, error) {
 	conf.Logger = log.New(&logBridge{logger: g.cfg.Logger, limit: g.limit}, "", 0)
 	return conf, nil
 }
+
+// OnlyOwnSeeds reports whether the seeds, looked up last, lead to nothing but this
+// node itself, so that there is nobody to wait for. It is false until they have
+// been looked up, and where there are too many for one round.
+func (g *Gossip) OnlyOwnSeeds() bool { return g.ownSeeds.Load() }
 
 // Addr returns the advertised gossip address, host:port.
 func (g *Gossip) Addr() string { return g.self }

@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"net/netip"
+	"slices"
 	"strconv"
 	"time"
 )
@@ -65,13 +66,16 @@ func (g *Gossip) jitter(d time.Duration) time.Duration {
 // number to begin with in the next round.
 func (g *Gossip) rejoinRound(next int) int {
 	n := min(len(g.cfg.Seeds), seedsPerRound)
-	met := false
+	met, own := false, n == len(g.cfg.Seeds)
 	for i := range n {
 		if g.life.Err() != nil {
 			return next
 		}
-		met = g.meet(g.cfg.Seeds[(next+i)%len(g.cfg.Seeds)]) || met
+		addrs := g.resolveSeed(g.cfg.Seeds[(next+i)%len(g.cfg.Seeds)])
+		own = own && len(addrs) > 0 && !slices.ContainsFunc(addrs, func(a string) bool { return a != g.self })
+		met = g.meet(addrs) || met
 	}
+	g.ownSeeds.Store(own)
 	if !met && len(g.Members()) <= 1 && g.life.Err() == nil && g.limit.allow("alone") {
 		g.cfg.Logger.Warn("no other node found by gossip", "seeds", g.cfg.Seeds)
 	}
@@ -80,8 +84,8 @@ func (g *Gossip) rejoinRound(next int) int {
 
 // meet joins every address of one seed. Failures are normal here: most of the
 // time they mean that a node is not up yet.
-func (g *Gossip) meet(seed string) (met bool) {
-	for _, addr := range g.resolveSeed(seed) {
+func (g *Gossip) meet(addrs []string) (met bool) {
+	for _, addr := range addrs {
 		if addr == g.self {
 			continue
 		}
@@ -89,7 +93,7 @@ func (g *Gossip) meet(seed string) (met bool) {
 			return met
 		}
 		if _, err := g.ml.Join([]string{addr}); err != nil {
-			g.cfg.Logger.Debug("seed not reached", "seed", seed, "addr", addr, "error", err)
+			g.cfg.Logger.Debug("seed not reached", "addr", addr, "error", err)
 			continue
 		}
 		met = true

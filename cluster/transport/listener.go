@@ -316,12 +316,23 @@ func (l *Listener) deliver(conn *Conn) error {
 }
 
 // established notes who is at the other end and returns the queue for an
-// inbound connection; nil if the connection was cut or raft has stopped.
+// inbound connection; nil if the connection was cut or raft has stopped. A newer
+// start of a server ends the connections of its older ones: an old process must
+// not go on beside it with what it had open before.
 func (l *Listener) established(conn *Conn) *queue {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if _, tracked := l.open[conn.raw]; !tracked {
 		return nil
+	}
+	for raw, other := range l.open {
+		switch {
+		case other == nil || other.peer.ID != conn.peer.ID || other.peer.Generation == conn.peer.Generation:
+		case other.peer.Generation > conn.peer.Generation:
+			return nil // it was admitted before the newer one, and comes after it
+		default:
+			raw.Close() //nolint:errcheck // its user gets the error, and forgets it
+		}
 	}
 	l.open[conn.raw] = conn
 	switch {
@@ -390,9 +401,7 @@ func (l *Listener) Stats() Stats {
 }
 
 // Drop closes every established connection, in both directions, whose peer
-// matches and returns their number. The owner of Admit uses it when a newer
-// generation of a server id appears: the older process must not keep its
-// connections. match must not call back into the Listener.
+// matches and returns their number. match must not call back into the Listener.
 func (l *Listener) Drop(match func(Peer) bool) int {
 	var victims []net.Conn
 	l.mu.Lock()

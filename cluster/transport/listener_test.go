@@ -551,3 +551,46 @@ func openStream(t *testing.T, n *testNode) *streamLayer {
 	}
 	return s
 }
+
+// TestANewerStartEndsTheOlderOnes has two processes with copies of one data
+// directory: the older one must not go on with what it had open.
+func TestANewerStartEndsTheOlderOnes(t *testing.T) {
+	keys := mustKeys(t, testKeys(t, 1)...)
+	generation := func(g uint64) func(*Config) { return func(c *Config) { c.Self.Generation = g } }
+	server := startNode(t, keys, "s.x")
+	drain(server.RPC())
+	old, other := startNode(t, keys, "a.x", generation(3)), startNode(t, keys, "b.x", generation(1))
+	first, err := old.dial(ProtocolRPC, server.target())
+	if err != nil {
+		t.Fatal(err)
+	}
+	bystander, err := other.dial(ProtocolRPC, server.target())
+	if err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "both are established", func() bool { return server.Stats().Accepted == 2 })
+	newer := startNode(t, keys, "a.x", generation(4))
+	second, err := newer.dial(ProtocolRPC, server.target())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := first.Read(make([]byte, 1)); err == nil {
+		t.Error("the older one may go on")
+	}
+	for _, c := range []*Conn{second, bystander} {
+		if err := c.SetReadDeadline(time.Now().Add(50 * time.Millisecond)); err != nil {
+			t.Fatal(err)
+		}
+		var timeout net.Error
+		if _, err := c.Read(make([]byte, 1)); !errors.As(err, &timeout) || !timeout.Timeout() {
+			t.Errorf("a connection that nothing is wrong with: %v", err)
+		}
+	}
+	// One that was admitted before the newer one came, and is established after it.
+	late, err := old.dial(ProtocolRPC, server.target())
+	if err == nil {
+		if _, err = late.Read(make([]byte, 1)); err == nil {
+			t.Error("the older one is back")
+		}
+	}
+}

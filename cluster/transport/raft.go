@@ -40,6 +40,7 @@ type RaftTransport struct {
 	*raft.NetworkTransport
 	addresses raft.ServerAddressProvider
 	pool      int
+	installs  installs
 }
 
 var (
@@ -64,6 +65,7 @@ func NewRaftTransport(l *Listener, cfg RaftConfig) (*RaftTransport, error) {
 	return &RaftTransport{
 		addresses: cfg.Addresses,
 		pool:      cfg.MaxPool,
+		installs:  installs{logger: cfg.Logger, byID: make(map[raft.ServerID]install)},
 		NetworkTransport: raft.NewNetworkTransportWithConfig(&raft.NetworkTransportConfig{
 			Stream:  stream,
 			Logger:  NewHCLog(cfg.Logger, "raft-net"),
@@ -94,7 +96,11 @@ func (t *RaftTransport) EncodePeer(_ raft.ServerID, addr raft.ServerAddress) []b
 
 // AppendEntries sends an RPC to the server id and nobody else.
 func (t *RaftTransport) AppendEntries(id raft.ServerID, target raft.ServerAddress, args *raft.AppendEntriesRequest, resp *raft.AppendEntriesResponse) error {
-	return t.NetworkTransport.AppendEntries(id, t.route(id, target), args, resp)
+	err := t.NetworkTransport.AppendEntries(id, t.route(id, target), args, resp)
+	if err == nil && resp.Success && (args.PrevLogEntry > 0 || len(args.Entries) > 0) { // a heartbeat has neither
+		t.installs.progress(id)
+	}
+	return err
 }
 
 // AppendEntriesPipeline returns raft.ErrPipelineReplicationNotSupported.
@@ -104,8 +110,17 @@ func (t *RaftTransport) AppendEntriesPipeline(id raft.ServerID, target raft.Serv
 
 // InstallSnapshot sends an RPC to the server id and nobody else.
 func (t *RaftTransport) InstallSnapshot(id raft.ServerID, target raft.ServerAddress, args *raft.InstallSnapshotRequest, resp *raft.InstallSnapshotResponse, data io.Reader) error {
-	return t.NetworkTransport.InstallSnapshot(id, t.route(id, target), args, resp, data)
+	err := t.NetworkTransport.InstallSnapshot(id, t.route(id, target), args, resp, data)
+	var dial *dialError
+	if !errors.As(err, &dial) { // else it has not even begun
+		t.installs.count(id, args.LastLogIndex)
+	}
+	return err
 }
+
+// Stuck reports whether this node, as the leader, has sent a server the same
+// snapshot three times without any progress after it (hashicorp/raft#697).
+func (t *RaftTransport) Stuck(id raft.ServerID) bool { return t.installs.stuck(id) }
 
 // TimeoutNow sends an RPC to the server id and nobody else.
 func (t *RaftTransport) TimeoutNow(id raft.ServerID, target raft.ServerAddress, args *raft.TimeoutNowRequest, resp *raft.TimeoutNowResponse) error {

@@ -18,6 +18,9 @@ var errRaftTaken = errors.New("transport: the listener has a raft transport alre
 type streamLayer struct {
 	l *Listener
 	*queue
+
+	life context.Context // ends with Close: dials end then, too
+	end  context.CancelFunc
 }
 
 var _ raft.StreamLayer = (*streamLayer)(nil)
@@ -32,6 +35,7 @@ func (l *Listener) openStream() (*streamLayer, error) {
 		return nil, errRaftTaken
 	}
 	l.stream = &streamLayer{l: l, queue: newQueue(l.Addr())}
+	l.stream.life, l.stream.end = context.WithCancel(l.life)
 	return l.stream, nil
 }
 
@@ -53,18 +57,19 @@ func (s *streamLayer) Accept() (net.Conn, error) {
 // Dial connects to an address made by route.
 func (s *streamLayer) Dial(address raft.ServerAddress, timeout time.Duration) (net.Conn, error) {
 	addr, id, _ := strings.Cut(string(address), "/")
-	conn, err := s.l.Dial(context.Background(), ProtocolRaft, Target{ID: id, Addr: addr}, timeout)
+	conn, err := s.l.Dial(s.life, ProtocolRaft, Target{ID: id, Addr: addr}, timeout)
 	if err != nil {
 		return nil, &dialError{err}
 	}
 	return conn, nil
 }
 
-// Close closes the raft half: no connection is accepted any more and all raft
-// connections, in both directions, are cut. Raft handlers that wait on them
+// Close closes the raft half: no connection is accepted or dialled any more and all
+// raft connections, in both directions, are cut. Raft handlers that wait on them
 // end; InstallSnapshot has no deadline of its own.
 func (s *streamLayer) Close() error {
 	s.queue.close()
+	s.end()
 	s.l.mu.Lock()
 	if s.l.stream == s {
 		s.l.stream = nil

@@ -232,7 +232,19 @@ func (r *runner) test(overlay string, pkgs []string, run string) (out string, ok
 	if run != "" {
 		args = append(args, "-run", run)
 	}
-	return r.command("test", append(args, pkgs...)...)
+	args = append(args, pkgs...)
+	if len(pkgs) == 1 && r.usesRapid(pkgs[0]) {
+		// The failure is all that counts: no smaller example, and no file beside the
+		// tests that the next mutant would be tried with.
+		args = append(args, "-args", "-rapid.nofailfile", "-rapid.shrinktime=0s")
+	}
+	return r.command("test", args...)
+}
+
+// usesRapid reports whether the tests of a package know the flags of rapid.
+func (r *runner) usesRapid(pkg string) bool {
+	out, _ := r.command("list", "-f", "{{.TestImports}} {{.XTestImports}}", pkg)
+	return strings.Contains(out, "pgregory.net/rapid")
 }
 
 // command runs go in a process group of its own, so that an interrupt ends its

@@ -46,10 +46,7 @@ var mutants = []mutant{
 		edits: []edit{
 			{rule, "t-prev.At < p.Window", "t-prev.At <= p.Window"},
 			{rule, "next.At-t < p.Window", "next.At-t <= p.Window"},
-			{read, "t-within+1)", "t-within)"},
-			{read, "t-prev.At >= within", "t-prev.At > within"},
-			{read, "t+within-1)", "t+within)"},
-			{read, "next.At-t >= within", "next.At-t > within"},
+			{read, "from, to := t-within+1, t+within-1", "from, to := t-within, t+within"},
 		},
 		pkgs: ruleTests,
 	},
@@ -60,12 +57,12 @@ var mutants = []mutant{
 	},
 	{
 		name: "neighbour-of-today", breaks: "the neighbour before midnight is not seen",
-		edits: []edit{{read, "day >= attendance.UTCDay(t-within+1)", "day >= attendance.UTCDay(t)"}},
+		edits: []edit{{read, "day := attendance.UTCDay(from);", "day := attendance.UTCDay(t);"}},
 		pkgs:  storeTests,
 	},
 	{
 		name: "neighbour-of-tomorrow", breaks: "the neighbour after midnight is not seen",
-		edits: []edit{{read, "day <= attendance.UTCDay(t+within-1)", "day <= attendance.UTCDay(t)"}},
+		edits: []edit{{read, "day <= attendance.UTCDay(to);", "day <= attendance.UTCDay(t);"}},
 		pkgs:  storeTests,
 	},
 	{
@@ -116,13 +113,18 @@ var mutants = []mutant{
 		name: "clock-read", breaks: "the machine reads the clock of its node",
 		edits: []edit{
 			{apply, "import (\n\t\"errors\"\n\t\"fmt\"\n", "import (\n\t\"errors\"\n\t\"fmt\"\n\t\"time\"\n"},
-			{apply, "m.Clock = max(m.Clock, e.content.ProposedAt)", "m.Clock = max(m.Clock, attendance.MillisOf(time.Now()))"},
+			{apply, "m.Clock = max(m.Clock, proposedAt)", "m.Clock = max(m.Clock, attendance.MillisOf(time.Now()))"},
 		},
 		pkgs: fsmTests,
 	},
 	{
 		name: "clock-falls", breaks: "the clock follows a leader whose clock is behind",
-		edits: []edit{{apply, "m.Clock = max(m.Clock, e.content.ProposedAt)", "m.Clock = e.content.ProposedAt"}},
+		edits: []edit{{apply, "m.Clock = max(m.Clock, proposedAt)", "m.Clock = proposedAt"}},
+		pkgs:  fsmTests,
+	},
+	{
+		name: "clock-once-per-entry", breaks: "what follows a SetClock in its entry is decided under the clock set back",
+		edits: []edit{{apply, "\t\ttick(tx, e.content.ProposedAt)", "\t\tif i == 0 {\n\t\t\ttick(tx, e.content.ProposedAt)\n\t\t}"}},
 		pkgs:  fsmTests,
 	},
 	{
@@ -134,12 +136,12 @@ var mutants = []mutant{
 	// Keys.
 	{
 		name: "key-expires-early", breaks: "a key answers for D instead of K",
-		edits: []edit{{apply, "m.Elapsed()-params.KeyRetention", "m.Elapsed()-params.Deferral"}},
+		edits: []edit{{apply, "retention := tx.Params().KeyRetention", "retention := tx.Params().Deferral"}},
 		pkgs:  fsmTests,
 	},
 	{
 		name: "key-floor-raw-clock", breaks: "after SetClock keys answer too long, and then some not at all",
-		edits: []edit{{apply, "m.Elapsed()-params.KeyRetention", "m.Clock-params.KeyRetention"}},
+		edits: []edit{{apply, "m.Elapsed()-retention", "m.Clock-retention"}},
 		pkgs:  fsmTests,
 	},
 	{
@@ -174,7 +176,7 @@ var mutants = []mutant{
 		edits: []edit{
 			{tx, "return t.tx.Bucket(bucketMeta).Put(rowState, t.meta.encode())", "return nil"},
 			{state, "s.opts.failpoint(\"commit.after\")", "s.opts.failpoint(\"commit.after\")\n" +
-				"\tif err := s.db.Update(func(b *bbolt.Tx) error { return b.Bucket(bucketMeta).Put(rowState, tx.meta.encode()) }); err != nil {\n" +
+				"\tif err := s.file.Update(func(b *bbolt.Tx) error { return b.Bucket(bucketMeta).Put(rowState, tx.meta.encode()) }); err != nil {\n" +
 				"\t\treturn err\n\t}"},
 		},
 		pkgs: storeTests,
@@ -223,10 +225,10 @@ var mutants = []mutant{
 		pkgs:  []string{"./attendance", "./store", "./fsm"},
 	},
 	{
-		name: "map-order", breaks: "who joined a group is listed in the order of a map",
+		name: "map-order", breaks: "the commands of an entry are decided in the order of a map",
 		edits: []edit{{
-			people, "var out []uint64\n\tfor _, id := range ids {\n\t\tif a.Belongs",
-			"var out []uint64\n\tset := map[uint64]bool{}\n\tfor _, id := range ids {\n\t\tset[id] = true\n\t}\n\tfor id := range set {\n\t\tif a.Belongs",
+			apply, "for i, c := range e.content.Commands {",
+			"order := map[int]attendance.Command{}\n\tfor i, c := range e.content.Commands {\n\t\torder[i] = c\n\t}\n\tfor i, c := range order {",
 		}},
 		pkgs: fsmTests,
 	},
@@ -249,12 +251,22 @@ var mutants = []mutant{
 	},
 	{
 		name: "drop-open-review", breaks: "a review vanishes before a person has decided",
-		edits: []edit{{tx, " || t.IsOpen(seq) {", " {"}},
+		edits: []edit{{tx, "if t.IsOpen(e.Seq) {", "if e.Seq == 0 {"}},
+		pkgs:  storeTests,
+	},
+	{
+		name: "drop-ignores-marks", breaks: "events go that an export target needs again since its mark fell",
+		edits: []edit{{tx, "through = min(through, mark-min(mark, t.params.ExportMargin))", "through = max(through, mark-mark)"}},
 		pkgs:  storeTests,
 	},
 	{
 		name: "drop-above-floor", breaks: "accepted times go that the rule still needs",
-		edits: []edit{{tx, "e.At >= t.meta.Floor || (isTap && tap.At >= t.meta.Floor)", "(isTap && tap.At < 0)"}},
+		edits: []edit{{tx, "tap.At >= t.meta.Floor", "tap.At < 0"}},
+		pkgs:  storeTests,
+	},
+	{
+		name: "drop-what-a-key-answers", breaks: "an event goes while a key still answers from it",
+		edits: []edit{{tx, "last.At+last.SetBack > t.meta.KeyFloor", "last.At < 0"}},
 		pkgs:  storeTests,
 	},
 	{
