@@ -174,7 +174,8 @@ func (m *model) decide(proposed attendance.Millis, body attendance.Body) attenda
 }
 
 func (m *model) checkIn(t attendance.Millis, b attendance.CheckIn) attendance.Outcome {
-	why, status := attendance.NoReason, attendance.RejectedStatus
+	var why attendance.Reason
+	status := attendance.RejectedStatus
 	switch p := m.params; {
 	case b.WallClock && b.ReceivedAt > m.clock+p.Skew:
 		why, status = attendance.ClockSuspect, attendance.ReviewStatus

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -431,7 +432,7 @@ func TestP4Replays(t *testing.T) {
 			extra := last
 			commands := last.entry.Commands
 			if s.src.below(2) == 0 && commands[len(commands)-1].Body.Op() != attendance.OpSetClock { // at the end of the same entry
-				extra.entry.Commands = append(commands[:len(commands):len(commands)], again...)
+				extra.entry.Commands = slices.Concat(commands, again)
 				answers = append(make([]attendance.Outcome, len(commands)), answers...)
 				busy = append(busy, entries(t, []step{extra})...)
 			} else { // as an entry of their own
