@@ -38,7 +38,7 @@ func newGate(t *testing.T, to string) *gate {
 			}
 			out, err := net.Dial("tcp", to)
 			if err != nil {
-				in.Close()
+				in.Close() //nolint:errcheck // the node behind is gone
 				continue
 			}
 			g.mu.Lock()
@@ -76,10 +76,10 @@ func (g *gate) freeze(on bool) {
 
 func (g *gate) close() {
 	g.freeze(false)
-	g.ln.Close()
+	g.ln.Close() //nolint:errcheck // test
 	g.mu.Lock()
 	for _, c := range g.conns {
-		c.Close()
+		c.Close() //nolint:errcheck // test
 	}
 	g.mu.Unlock()
 	g.wg.Wait()

@@ -348,7 +348,7 @@ func TestACopyOfARunningNode(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer copied.Shutdown(context.Background())
+	defer copied.Shutdown(context.Background()) //nolint:errcheck // its end is not the question
 	select {
 	case err := <-halted:
 		if !strings.Contains(err.Error(), g.configs[old].DataDir) {

@@ -320,7 +320,7 @@ func (n *Node) agree(ctx context.Context) (plan, error) {
 		// Looked at again and again, not only on changes: updates of gossip may be
 		// merged or lost.
 		if n.pause(ctx, foundEvery, n.gossip.Changes()) != nil {
-			return plan{}, nil
+			return plan{}, nil //nolint:nilerr // the node stops, which is no failure
 		}
 	}
 }

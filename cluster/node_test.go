@@ -333,7 +333,8 @@ func TestAnOldCopyOfADataDirectoryIsRefused(t *testing.T) {
 		t.Error("a node with forgotten votes takes part")
 	}
 	select {
-	case <-halted:
+	case err := <-halted:
+		t.Log(err)
 	case <-time.After(10 * time.Second):
 		t.Error("it does not say so")
 	}
