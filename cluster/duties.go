@@ -150,7 +150,12 @@ func (n *Node) setUp(ctx context.Context, g *genesis) {
 	}
 	for _, c := range g.commands {
 		c.Node = n.cfg.Name
-		if err := n.proposeSoon(ctx, c); err != nil {
+		err := n.proposeSoon(ctx, c)
+		if errors.Is(err, ErrInvalid) {
+			n.cfg.Halt(fmt.Errorf("the new cluster cannot be set up: %w", err)) // no other leader can do better
+			return
+		}
+		if err != nil {
 			n.log.Warn("the new cluster is not set up yet", "error", err)
 			return
 		}

@@ -309,7 +309,7 @@ func TestWhateverCrashesTheStateIsTheSame(t *testing.T) {
 					}
 					return
 				}
-				kill += 20 * time.Millisecond // so that it gets further each time
+				kill += kill/4 + 10*time.Millisecond // so that it gets further each time, on any machine
 			}
 			t.Fatal("the child never came to the end")
 		})

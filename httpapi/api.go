@@ -39,13 +39,18 @@ type Clock interface{ Now() time.Time }
 
 // Demo acts on the processes of a demo cluster.
 type Demo interface {
-	// Act does one of kill, freeze, thaw and start to a node. It gives
-	// ErrUnknownNode for one that there is not.
+	// Act does one of kill, freeze, thaw and start to a node, or start and stop to
+	// the node "school", which is the morning. It gives ErrUnknownNode for a node
+	// that there is not, and ErrNotNow for one that is not in a state for that.
 	Act(ctx context.Context, node, act string) error
 }
 
-// ErrUnknownNode is what a Demo gives for a node that there is not.
-var ErrUnknownNode = errors.New("there is no such node")
+// What a Demo gives for a node that there is not, and for one that is not in a
+// state for the act.
+var (
+	ErrUnknownNode = errors.New("there is no such node")
+	ErrNotNow      = errors.New("the node is not in a state for that")
+)
 
 // Account is a sample person of a demo. Its password is no secret.
 type Account struct {

@@ -12,6 +12,8 @@ func (c *call) act(node, act string) error {
 	switch {
 	case errors.Is(err, ErrUnknownNode):
 		return notFound("There is no such node in this demo.")
+	case errors.Is(err, ErrNotNow):
+		return newProblem(codeNotNow, "Look at its state on the cluster page first.")
 	case err != nil:
 		p := newProblem(codeDemo, err.Error())
 		p.cause = err

@@ -38,6 +38,7 @@ const (
 	codeClosing         code = "closing"
 	codeStorage         code = "storage_unavailable"
 	codeDemo            code = "demo_failed"
+	codeNotNow          code = "not_now"
 	codeTransfer        code = "transfer_failed"
 )
 
@@ -73,6 +74,7 @@ var meanings = map[code]meaning{
 	codeStorage:         {status: http.StatusServiceUnavailable, title: "The storage cannot be read", retry: 5 * time.Second},
 	codeTransfer:        {status: http.StatusServiceUnavailable, title: "Leadership was not transferred", retry: time.Second},
 	codeDemo:            {status: http.StatusServiceUnavailable, title: "The demo could not do that", retry: time.Second},
+	codeNotNow:          {status: http.StatusConflict, title: "The node is not in a state for that"},
 }
 
 // fieldError says what is wrong with one field; Field is "" for the whole.

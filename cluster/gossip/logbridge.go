@@ -47,6 +47,9 @@ func parseLine(line string) (slog.Level, string) {
 		}
 	}
 	line = strings.TrimPrefix(line, "memberlist: ")
+	if strings.Contains(line, "unacceptable label") {
+		return slog.LevelWarn, "refused a node with another cluster key: " + line
+	}
 	// Consequences of our own veto, which has logged its reason already.
 	for _, vetoed := range []string{"ignoring alive message for", "Failed push/pull merge"} {
 		if strings.HasPrefix(line, vetoed) {

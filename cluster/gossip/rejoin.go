@@ -94,12 +94,36 @@ func (g *Gossip) meet(addrs []string) (met bool) {
 		}
 		if _, err := g.ml.Join([]string{addr}); err != nil {
 			g.cfg.Logger.Debug("seed not reached", "addr", addr, "error", err)
+			g.explainRefusal(addr)
 			continue
 		}
 		met = true
 	}
 	return met
 }
+
+// explainRefusal tells a node that is not there from one that hangs up. The
+// latter cannot say why: with another key it does not understand us, nor we it.
+func (g *Gossip) explainRefusal(addr string) {
+	if g.cfg.transport != nil || g.life.Err() != nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(g.life, refusalDial)
+	defer cancel()
+	conn, err := (&net.Dialer{}).DialContext(ctx, "tcp", addr)
+	if err != nil {
+		return
+	}
+	if err := conn.Close(); err != nil {
+		g.cfg.Logger.Debug("close the connection to a seed", "error", err)
+	}
+	if g.limit.allow("refused by " + addr) {
+		g.cfg.Logger.Warn("a seed answers but does not take this node in: it most likely has another cluster key; "+
+			"give every node of a cluster the same --cluster-key-file", "addr", addr)
+	}
+}
+
+const refusalDial = 500 * time.Millisecond
 
 // resolveSeed looks the seed up again each time: in containers a name moves
 // to another address while the node runs.

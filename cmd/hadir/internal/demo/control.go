@@ -38,7 +38,7 @@ const School = "school"
 
 // The errors of a control, on both sides of it.
 var (
-	ErrNotNow     = errors.New("the node is not in a state for that")
+	ErrNotNow     = httpapi.ErrNotNow
 	ErrBadRequest = errors.New("the demo's parent process did not understand")
 )
 
