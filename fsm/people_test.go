@@ -1076,3 +1076,29 @@ func TestRetentionInABatchHidesNoNeighbour(t *testing.T) {
 		}
 	}
 }
+
+// Who came and went stands in the event in one order on every node.
+func TestAGroupsPeopleAreNamedInOrder(t *testing.T) {
+	c := newClerk(t)
+	var ids []uint64
+	for i := range 8 {
+		ids = append(ids, c.done(person(0, fmt.Sprintf("u%d@x", i), teacher, true)))
+	}
+	for _, b := range []attendance.PutGroup{
+		{Name: "X", Kind: attendance.Class, AddMembers: ids, AddTeachers: ids},
+		{GroupID: 1, Name: "X", Kind: attendance.Class, RemoveMembers: ids, RemoveTeachers: ids},
+	} {
+		c.done(b)
+		view(t, c.Machine, func(r *store.ReadTx) {
+			e, err := r.Event(r.Meta().Seq)
+			if err != nil {
+				t.Fatal(err)
+			}
+			d := e.Detail.(attendance.GroupChange)
+			if got := [][]uint64{d.AddedMembers, d.AddedTeachers, d.RemovedMembers, d.RemovedTeachers}; !reflect.DeepEqual(got,
+				[][]uint64{b.AddMembers, b.AddTeachers, b.RemoveMembers, b.RemoveTeachers}) {
+				t.Errorf("%v", got)
+			}
+		})
+	}
+}
