@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/hashicorp/memberlist"
+
+	"hadir/cluster/internal/loglimit"
 )
 
 const (
@@ -24,7 +26,7 @@ type Gossip struct {
 	cfg     Config
 	hooks   *hooks
 	members *members
-	limit   *logLimit
+	limit   *loglimit.Limit
 	ml      *memberlist.Memberlist
 	self    string // own gossip address
 
@@ -50,7 +52,7 @@ func Start(cfg Config) (*Gossip, error) {
 	if err != nil {
 		return nil, err
 	}
-	g := &Gossip{cfg: cfg, members: newMembers(cfg.Meta.ID), limit: newLogLimit(cfg.Clock.Now)}
+	g := &Gossip{cfg: cfg, members: newMembers(cfg.Meta.ID), limit: loglimit.New(cfg.Clock.Now)}
 	g.hooks = &hooks{loopback: cfg.Keys.Insecure(), limit: g.limit, logger: cfg.Logger}
 	g.hooks.local.Store(&local{meta: cfg.Meta, encoded: encoded})
 	g.life, g.end = context.WithCancel(context.Background())

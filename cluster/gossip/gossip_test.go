@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"hadir/cluster/internal/loglimit"
 	"hadir/cluster/transport"
 )
 
@@ -312,7 +313,7 @@ func TestLogBridge(t *testing.T) {
 	}
 	buf := &syncBuffer{}
 	now := time.Unix(0, 0)
-	b := &logBridge{logger: slog.New(slog.NewTextHandler(buf, nil)), limit: newLogLimit(func() time.Time { return now })}
+	b := &logBridge{logger: slog.New(slog.NewTextHandler(buf, nil)), limit: loglimit.New(func() time.Time { return now })}
 	say := func() {
 		for range 5 {
 			if _, err := b.Write([]byte("[ERR] memberlist: Conflicting address for n1\n")); err != nil {
@@ -321,7 +322,7 @@ func TestLogBridge(t *testing.T) {
 		}
 	}
 	say()
-	now = now.Add(logEvery)
+	now = now.Add(time.Minute)
 	say()
 	if n := strings.Count(buf.String(), "Conflicting"); n != 2 {
 		t.Errorf("%d lines in a minute and a bit", n)

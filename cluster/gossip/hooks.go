@@ -7,6 +7,8 @@ import (
 	"sync/atomic"
 
 	"github.com/hashicorp/memberlist"
+
+	"hadir/cluster/internal/loglimit"
 )
 
 var (
@@ -25,7 +27,7 @@ type local struct {
 type hooks struct {
 	local    atomic.Pointer[local]
 	loopback bool
-	limit    *logLimit
+	limit    *loglimit.Limit
 	logger   *slog.Logger
 }
 
@@ -54,7 +56,7 @@ func (h *hooks) MergeRemoteState([]byte, bool) {}
 // NotifyAlive vetoes nodes that must not become members.
 func (h *hooks) NotifyAlive(n *memberlist.Node) error {
 	err := h.judge(n)
-	if err != nil && h.limit.allow("alive "+n.Name) {
+	if err != nil && h.limit.Allow("alive "+n.Name) {
 		h.logger.Warn("ignoring a node in gossip", "node", n.Name, "addr", n.Address(), "error", err)
 	}
 	return err
@@ -70,7 +72,7 @@ func (h *hooks) NotifyMerge(peers []*memberlist.Node) error {
 			return nil
 		}
 	}
-	if last != nil && h.limit.allow("merge "+peers[0].Name) {
+	if last != nil && h.limit.Allow("merge "+peers[0].Name) {
 		h.logger.Warn("refusing to merge gossip", "node", peers[0].Name, "addr", peers[0].Address(), "error", last)
 	}
 	return last
@@ -79,7 +81,7 @@ func (h *hooks) NotifyMerge(peers []*memberlist.Node) error {
 // NotifyConflict reports two addresses for one server id: a copied data
 // directory, or a node that moved and whose old address is not dead yet.
 func (h *hooks) NotifyConflict(existing, other *memberlist.Node) {
-	if h.limit.allow("conflict " + other.Name) {
+	if h.limit.Allow("conflict " + other.Name) {
 		h.logger.Warn("two addresses for one node in gossip", "node", other.Name, "known", existing.Address(), "other", other.Address())
 	}
 }

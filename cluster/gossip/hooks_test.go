@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/hashicorp/memberlist"
+
+	"hadir/cluster/internal/loglimit"
 )
 
 func node(name, ip string, meta []byte) *memberlist.Node {
@@ -30,7 +32,7 @@ func TestVetoes(t *testing.T) {
 	self := node("n1", "192.0.2.1", []byte("anything"))
 
 	hooksOf := func(cluster string) *hooks {
-		h := &hooks{limit: newLogLimit(func() time.Time { return time.Unix(0, 0) }), logger: slog.New(slog.DiscardHandler)}
+		h := &hooks{limit: loglimit.New(func() time.Time { return time.Unix(0, 0) }), logger: slog.New(slog.DiscardHandler)}
 		h.local.Store(&local{meta: Meta{ID: "n1", ClusterID: cluster}})
 		return h
 	}

@@ -4,6 +4,8 @@ import (
 	"context"
 	"log/slog"
 	"strings"
+
+	"hadir/cluster/internal/loglimit"
 )
 
 const (
@@ -18,13 +20,13 @@ const (
 // are cut.
 type logBridge struct {
 	logger *slog.Logger
-	limit  *logLimit
+	limit  *loglimit.Limit
 }
 
 // Write takes one line. It never fails: a log line is not worth an error.
 func (b *logBridge) Write(p []byte) (int, error) {
 	level, msg := parseLine(string(p))
-	if level >= slog.LevelWarn && !b.limit.allow("memberlist "+msg[:min(len(msg), logKeyLen)]) {
+	if level >= slog.LevelWarn && !b.limit.Allow("memberlist "+msg[:min(len(msg), logKeyLen)]) {
 		return len(p), nil
 	}
 	b.logger.Log(context.Background(), level, msg)

@@ -53,7 +53,7 @@ func (g *Gossip) pause(d time.Duration) bool {
 func (g *Gossip) jitter(d time.Duration) time.Duration {
 	var b [4]byte
 	if _, err := io.ReadFull(g.cfg.Rand, b[:]); err != nil {
-		if g.limit.allow("rand") {
+		if g.limit.Allow("rand") {
 			g.cfg.Logger.Warn("no randomness for gossip, rejoining without jitter", "error", err)
 		}
 		return d
@@ -76,7 +76,7 @@ func (g *Gossip) rejoinRound(next int) int {
 		met = g.meet(addrs) || met
 	}
 	g.ownSeeds.Store(own)
-	if !met && len(g.Members()) <= 1 && g.life.Err() == nil && g.limit.allow("alone") {
+	if !met && len(g.Members()) <= 1 && g.life.Err() == nil && g.limit.Allow("alone") {
 		g.cfg.Logger.Warn("no other node found by gossip", "seeds", g.cfg.Seeds)
 	}
 	return (next + n) % len(g.cfg.Seeds)
@@ -117,7 +117,7 @@ func (g *Gossip) explainRefusal(addr string) {
 	if err := conn.Close(); err != nil {
 		g.cfg.Logger.Debug("close the connection to a seed", "error", err)
 	}
-	if g.limit.allow("refused by " + addr) {
+	if g.limit.Allow("refused by " + addr) {
 		g.cfg.Logger.Warn("a seed answers but does not take this node in: it most likely has another cluster key; "+
 			"give every node of a cluster the same --cluster-key-file", "addr", addr)
 	}
@@ -143,7 +143,7 @@ func (g *Gossip) resolveSeed(seed string) []string {
 	defer stop()
 	ips, err := g.cfg.lookup(ctx, host)
 	if err != nil {
-		if g.life.Err() == nil && g.limit.allow("seed "+seed) {
+		if g.life.Err() == nil && g.limit.Allow("seed "+seed) {
 			g.cfg.Logger.Warn("cannot look up a seed", "seed", seed, "error", err)
 		}
 		return nil
@@ -164,7 +164,7 @@ func (g *Gossip) allowed(seed string, ip netip.Addr) bool {
 	if !g.hooks.loopback || ip.IsLoopback() {
 		return true
 	}
-	if g.limit.allow("loopback " + seed) {
+	if g.limit.Allow("loopback " + seed) {
 		g.cfg.Logger.Warn("ignoring a seed", "seed", seed, "addr", ip, "error", ErrKeyRequired)
 	}
 	return false

@@ -119,7 +119,7 @@ func (l *Listener) askOwner(peer Peer) Code {
 	case errors.Is(err, ErrStaleGeneration):
 		return CodeStaleGeneration
 	default:
-		if l.limit.allow("admit " + peer.ID) {
+		if l.limit.Allow("admit " + peer.ID) {
 			l.cfg.Logger.Warn("peer not admitted", "peer", peer.ID, "addr", peer.Addr, "error", err)
 		}
 		return CodeNotAdmitted

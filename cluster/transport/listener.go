@@ -14,6 +14,8 @@ import (
 	"sync/atomic"
 	"syscall"
 	"time"
+
+	"hadir/cluster/internal/loglimit"
 )
 
 // Defaults of Config.
@@ -117,7 +119,7 @@ type Listener struct {
 	creds     *credentials
 	serverTLS *tls.Config
 	run       uint64
-	limit     *logLimit
+	limit     *loglimit.Limit
 	rpc       *queue
 	clients   rpcClients
 
@@ -185,7 +187,7 @@ func newListener(cfg Config) (*Listener, error) {
 		creds:     creds,
 		serverTLS: creds.server(),
 		run:       binary.BigEndian.Uint64(run[:]),
-		limit:     newLogLimit(cfg.Clock),
+		limit:     loglimit.New(cfg.Clock.Now),
 		open:      make(map[net.Conn]*Conn),
 		dialled:   make(map[net.Conn]struct{}),
 	}
@@ -237,7 +239,7 @@ func (l *Listener) acceptLoop() {
 			return
 		}
 		l.acceptErrors.Add(1)
-		if l.limit.allow("accept") {
+		if l.limit.Allow("accept") {
 			l.cfg.Logger.Error("accept failed, retrying", "error", err, "in", backoff)
 		}
 		if !l.pause(backoff) {
@@ -277,7 +279,7 @@ func (l *Listener) take(raw net.Conn) {
 	}
 	l.overLimit.Add(1)
 	raw.Close() //nolint:errcheck // never used
-	if l.limit.allow("limit") {
+	if l.limit.Allow("limit") {
 		l.cfg.Logger.Warn("too many connections, closing new ones", "limit", l.cfg.MaxConns)
 	}
 }
@@ -365,7 +367,7 @@ func (l *Listener) reject(raw net.Conn, err error) {
 	if refused != nil {
 		reason += " " + refused.Peer.ID + " " + string('0'+rune(refused.Code))
 	}
-	if l.limit.allow(reason) {
+	if l.limit.Allow(reason) {
 		l.cfg.Logger.Warn("refused a connection", "addr", addr, "error", err)
 	}
 }

@@ -1,0 +1,28 @@
+package loglimit
+
+import (
+	"fmt"
+	"testing"
+	"time"
+)
+
+func TestOneLineAMinuteForEachKey(t *testing.T) {
+	now := time.Unix(0, 0)
+	l := New(func() time.Time { return now })
+	for _, step := range []struct {
+		after time.Duration
+		key   string
+		want  bool
+	}{{0, "a", true}, {0, "a", false}, {0, "b", true}, {time.Minute - 1, "a", false}, {1, "a", true}, {0, "b", true}, {0, "b", false}} {
+		now = now.Add(step.after)
+		if got := l.Allow(step.key); got != step.want {
+			t.Errorf("%s at %s: %v, want %v", step.key, now.Sub(time.Unix(0, 0)), got, step.want)
+		}
+	}
+	for i := range 10 * entries {
+		l.Allow(fmt.Sprint("stranger ", i))
+		if len(l.last) > entries {
+			t.Fatalf("%d keys are kept, at most %d", len(l.last), entries)
+		}
+	}
+}
