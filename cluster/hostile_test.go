@@ -406,15 +406,20 @@ func TestAFollowerLetsGoOfAFrozenLeader(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	transferred := make(chan error, 1)
 	go func() {
 		<-held
-		n.leaders.wake() // what watchLeader does
+		n.leaders.wake() // late news of the election before: nothing to let go of
+		transferred <- g.nodes[leader].raft.LeadershipTransfer().Error()
 	}()
 	endsWithin(t, 3*time.Second, "the call", func() {
 		if _, err := n.callLeader(context.Background(), http.MethodPost, pathPropose, body); err == nil || errors.Is(err, errUnreachable) {
 			t.Errorf("a call that was let go of: %v", err)
 		}
 	})
+	if err := <-transferred; err != nil {
+		t.Error("transfer:", err)
+	}
 }
 
 func TestLeadershipIsTransferredFromAnywhere(t *testing.T) {

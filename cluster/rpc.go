@@ -184,10 +184,18 @@ func (n *Node) callLeader(ctx context.Context, method, path string, body []byte)
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		select {
-		case <-changed:
-			cancel()
-		case <-ctx.Done():
+		for {
+			select {
+			case <-changed:
+			case <-ctx.Done():
+				return
+			}
+			changed = n.leaders.changed()
+			// The wake-up may be late and mean the change that made this one leader.
+			if _, now := n.raft.LeaderWithID(); string(now) != to.ID {
+				cancel()
+				return
+			}
 		}
 	}()
 	defer func() {
