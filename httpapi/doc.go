@@ -11,7 +11,7 @@
 //   - Bad input is answered with a 4xx and leaves no trace in the log: everything
 //     that can be judged here is judged before anything is proposed.
 //   - Each error has one place where it becomes a status: problem.go.
-//   - Each route is one row of the table in routes.go, with who may use it. A role
+//   - Each route is one row of the table in routes.go, with who may use it. That
 //     is checked there, and again, in the same read transaction, where data about
 //     a person leaves (scope.go).
 //   - "Not recorded" is said only when it is certain. Where it is not, the answer

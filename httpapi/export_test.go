@@ -9,7 +9,7 @@ import (
 // RouteInfo is a row of the route table, for the tests outside.
 type RouteInfo struct {
 	Method, Path string
-	Access       int // 0 anyone, 1 signed in, 2 staff, 3 admins
+	Access       []bool // who may: nobody, student, teacher, admin, device
 	Page         bool
 }
 
@@ -17,7 +17,11 @@ type RouteInfo struct {
 func (a *API) RouteTable() []RouteInfo {
 	var out []RouteInfo
 	for _, r := range a.routes() {
-		out = append(out, RouteInfo{r.method, r.path, int(r.access), r.page})
+		info := RouteInfo{Method: r.method, Path: r.path, Page: r.page}
+		for _, kind := range []access{nobody, student, teacher, admin, device} {
+			info.Access = append(info.Access, r.access&kind != 0)
+		}
+		out = append(out, info)
 	}
 	return out
 }

@@ -20,37 +20,54 @@ type route struct {
 	do     func(*call) error
 }
 
-// routes is the table. GET serves HEAD too.
+// routes is the table, area by area. GET serves HEAD too.
 func (a *API) routes() []route {
-	table := []route{
-		{http.MethodPost, apiPrefix + "/session", anyone, false, postSession},
-		{http.MethodGet, apiPrefix + "/session", signedIn, false, getSession},
-		{http.MethodDelete, apiPrefix + "/session", signedIn, false, deleteSession},
+	return slices.Concat(sessionRoutes, checkInRoutes, recordRoutes, peopleRoutes, clusterRoutes, healthRoutes(), a.demoRoutes(), pageRoutes)
+}
 
-		{http.MethodPost, apiPrefix + "/checkins", signedIn, false, postCheckIn},
-		{http.MethodGet, apiPrefix + "/checkins/{key}", signedIn, false, getCheckIn},
-		{http.MethodGet, apiPrefix + "/attendances", signedIn, false, getAttendances},
-		{http.MethodGet, apiPrefix + "/attendances/{id}", signedIn, false, getAttendance},
-		{http.MethodGet, apiPrefix + "/attendances/{id}/logs", signedIn, false, getAttendanceLogs},
-		{http.MethodGet, apiPrefix + "/users", staff, false, getUsers},
+var sessionRoutes = []route{
+	{http.MethodPost, apiPrefix + "/session", anyone, false, postSession},
+	{http.MethodGet, apiPrefix + "/session", signedIn, false, getSession},
+	{http.MethodDelete, apiPrefix + "/session", signedIn, false, deleteSession},
+}
 
-		{http.MethodGet, apiPrefix + "/cluster", staff, false, getCluster},
-		{http.MethodGet, apiPrefix + "/cluster/health", anyone, false, getClusterHealth},
-		{http.MethodPost, apiPrefix + "/cluster/transfer", admins, false, postTransfer},
-		{http.MethodPost, apiPrefix + "/cluster/verify", admins, false, postVerify},
+var checkInRoutes = []route{
+	{http.MethodPost, apiPrefix + "/checkins", signedIn, false, postCheckIn},
+	{http.MethodGet, apiPrefix + "/checkins/{key}", signedIn, false, getCheckIn},
+}
 
-		{http.MethodGet, "/", anyone, true, homePage},
-		{http.MethodPost, "/sign-in", anyone, true, signInPage},
-		{http.MethodPost, "/sign-out", anyone, true, signOutPage},
-		{http.MethodPost, "/check-in", signedIn, true, checkInPage},
-		{http.MethodGet, "/today", signedIn, true, todayPart},
-		{http.MethodGet, "/pulse", anyone, true, pulsePart},
-		{http.MethodGet, "/cluster", staff, true, clusterPage},
-		{http.MethodGet, "/cluster/nodes", staff, true, clusterPart},
-		{http.MethodPost, "/cluster/transfer", admins, true, transferPage},
-		{http.MethodGet, "/assets/{name}", anyone, false, getAsset},
-	}
-	// At the root, where probes look, and beside everything else.
+var recordRoutes = []route{
+	{http.MethodGet, apiPrefix + "/attendances", signedIn, false, getAttendances},
+	{http.MethodGet, apiPrefix + "/attendances/{id}", signedIn, false, getAttendance},
+	{http.MethodGet, apiPrefix + "/attendances/{id}/logs", signedIn, false, getAttendanceLogs},
+}
+
+var peopleRoutes = []route{
+	{http.MethodGet, apiPrefix + "/users", staff, false, getUsers},
+}
+
+var clusterRoutes = []route{
+	{http.MethodGet, apiPrefix + "/cluster", staff, false, getCluster},
+	{http.MethodGet, apiPrefix + "/cluster/health", anyone, false, getClusterHealth},
+	{http.MethodPost, apiPrefix + "/cluster/transfer", admins, false, postTransfer},
+	{http.MethodPost, apiPrefix + "/cluster/verify", admins, false, postVerify},
+}
+
+var pageRoutes = []route{
+	{http.MethodGet, "/", anyone, true, homePage},
+	{http.MethodPost, "/sign-in", anyone, true, signInPage},
+	{http.MethodPost, "/sign-out", anyone, true, signOutPage},
+	{http.MethodPost, "/check-in", signedIn, true, checkInPage},
+	{http.MethodGet, "/today", signedIn, true, todayPart},
+	{http.MethodGet, "/pulse", anyone, true, pulsePart},
+	{http.MethodGet, "/cluster", staff, true, clusterPage},
+	{http.MethodGet, "/cluster/nodes", staff, true, clusterPart},
+	{http.MethodPost, "/cluster/transfer", admins, true, transferPage},
+	{http.MethodGet, "/assets/{name}", anyone, false, getAsset},
+}
+
+// healthRoutes are at the root, where probes look, and beside everything else.
+func healthRoutes() (table []route) {
 	for _, prefix := range []string{"", apiPrefix} {
 		table = append(table,
 			route{http.MethodGet, prefix + "/healthz", anyone, false, getHealth},
@@ -58,6 +75,11 @@ func (a *API) routes() []route {
 			route{http.MethodGet, prefix + "/metrics", anyone, false, getMetrics},
 		)
 	}
+	return table
+}
+
+// demoRoutes are there in a demo only.
+func (a *API) demoRoutes() (table []route) {
 	if a.Demo != nil {
 		table = append(table,
 			route{http.MethodPost, apiPrefix + "/demo/{node}/{act:kill|freeze|thaw|start|stop}", admins, false, postDemo},

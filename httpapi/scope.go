@@ -8,27 +8,48 @@ import (
 	"hadir/store"
 )
 
-// access is who may use a route.
+// access is the set of those who may use a route.
 type access uint8
 
-// The levels.
+// Who there is, and the sets that routes name.
 const (
-	anyone   access = iota // signed in or not
-	signedIn               // every role
-	staff                  // teachers and admins
-	admins
+	nobody access = 1 << iota // not signed in
+	student
+	teacher
+	admin
+	device
+
+	admins   = admin
+	staff    = teacher | admin
+	signedIn = student | staff
+	tappers  = signedIn | device // who may check in, themselves or others
+	anyone   = nobody | tappers
 )
 
-func (a access) check(who *visitor) error {
-	switch {
-	case a == anyone:
-		return nil
-	case who == nil:
-		return errNoSession
-	case a == staff && who.user.Role == attendance.Student, a == admins && who.user.Role != attendance.Admin:
-		return forbidden("This needs another role.")
+// kindOf says which of them a visitor is.
+func kindOf(who *visitor) access {
+	if who == nil {
+		return nobody
 	}
-	return nil
+	switch who.user.Role {
+	case attendance.Student:
+		return student
+	case attendance.Teacher:
+		return teacher
+	case attendance.Admin:
+		return admin
+	}
+	return 0
+}
+
+func (a access) check(who *visitor) error {
+	switch kind := kindOf(who); {
+	case a&kind != 0:
+		return nil
+	case kind == nobody:
+		return errNoSession
+	}
+	return forbidden("This needs another role.")
 }
 
 // scope is whose data a visitor may see and for whom to act, as one read
