@@ -37,8 +37,28 @@ help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 	@echo "  variables: PKG=./store/... RUN=TestName RACE=1 FUZZTIME=10s HADIR_SEED=1 HADIR_CASES=2000 HADIR_TEST_REQUIRE=redis,…"
 
+# The pages' scripts are built by Node and embedded; without Node the program is
+# built all the same and its pages work without them.
+HAVE_NPM := $(shell command -v npm)
+UI_SOURCES := $(wildcard ui/src/*.ts ui/src/*/*.ts ui/css/*.css) ui/build.mjs
+
+.PHONY: assets
+ifneq ($(HAVE_NPM),)
+assets: ui/dist/app.css ## the pages' scripts and style sheet (needs Node)
+
+ui/node_modules/.installed: ui/package.json ui/package-lock.json
+	cd ui && npm ci --silent --no-audit --no-fund
+	@touch $@
+
+ui/dist/app.css: $(UI_SOURCES) ui/node_modules/.installed
+	cd ui && npm run -s build
+else
+assets:
+	@echo "assets: Node is not installed, the pages will have no scripts"
+endif
+
 .PHONY: build
-build: ## bin/hadir, or every package while there is no command yet
+build: assets ## bin/hadir, or every package while there is no command yet
 ifneq ($(wildcard cmd/hadir/*.go),)
 	go build -trimpath -buildvcs=false -ldflags '-X main.version=$(VERSION) -X main.commit=$(COMMIT)' -o bin/hadir ./cmd/hadir
 else
@@ -51,8 +71,12 @@ demo: build ## three nodes, a front and sample people on this machine (DEMO: arg
 	@bin/hadir demo $(DEMO)
 
 .PHONY: test
-test: ## tests (RACE=1: with the race detector), then what was left out
+test: assets test-ui ## tests (RACE=1: with the race detector), then what was left out
 	@go run ./tests/tools/gotest $(TESTFLAGS) $(PKG)
+
+.PHONY: test-ui
+test-ui: assets
+	@if [ -n "$(HAVE_NPM)" ]; then cd ui && npm run -s test; else echo "left out: the scripts' tests, Node is not installed"; fi
 
 .PHONY: test-full
 test-full: ## everything that rotates in CI, whole: 200 000 property cases, every fuzz target, every mutant
@@ -60,12 +84,17 @@ test-full: ## everything that rotates in CI, whole: 200 000 property cases, ever
 	$(MAKE) fuzz mutants
 
 .PHONY: check
-check: check-format check-modules check-generated check-mutants check-cross lint check-vulnerabilities ## format, modules, generated code, stale mutants, cross builds, lint, vulnerabilities
+check: check-format check-ui check-modules check-generated check-mutants check-cross lint check-vulnerabilities ## format, modules, generated code, stale mutants, cross builds, lint, vulnerabilities
 
 .PHONY: check-format
 check-format:
 	@unformatted=$$(gofmt -l $$(find . -name '*.go' -not -path './.cache/*' -not -path '*/node_modules/*')); \
 	if [ -n "$$unformatted" ]; then echo "gofmt would change:"; echo "$$unformatted"; exit 1; fi
+
+.PHONY: check-ui
+check-ui: assets
+	@if [ -n "$(HAVE_NPM)" ]; then cd ui && npm run -s check; else echo "left out: the scripts' types, Node is not installed"; fi
+	@if grep -nE '"(resolved|funding)"|https?:' ui/package-lock.json; then echo "ui/package-lock.json holds addresses: run npm run lock in ui/"; exit 1; fi
 
 .PHONY: check-modules
 check-modules:
@@ -167,4 +196,4 @@ endif
 
 .PHONY: clean
 clean: ## what make built, pinned tools included
-	rm -rf bin .cache
+	rm -rf bin .cache ui/node_modules ui/dist/*

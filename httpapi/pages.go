@@ -391,5 +391,29 @@ func getAsset(c *call) error {
 	if exact {
 		h.Set("Cache-Control", "public, max-age=31536000, immutable")
 	}
-	return c.bytes(http.StatusOK, a.Content)
+	content := a.Content
+	for _, form := range []struct {
+		coding string
+		body   []byte
+	}{{"br", a.Brotli}, {"gzip", a.Gzip}} {
+		if form.body != nil && accepts(c.r.Header.Get("Accept-Encoding"), form.coding) {
+			content = form.body
+			h.Set("Content-Encoding", form.coding)
+			break
+		}
+	}
+	h.Add("Vary", "Accept-Encoding")
+	return c.bytes(http.StatusOK, content)
+}
+
+// accepts reports whether a content coding is named without being refused.
+func accepts(header, coding string) bool {
+	for part := range strings.SplitSeq(header, ",") {
+		name, weight, weighted := strings.Cut(strings.TrimSpace(part), ";")
+		if strings.EqualFold(strings.TrimSpace(name), coding) {
+			weight = strings.TrimRight(strings.TrimPrefix(strings.TrimSpace(weight), "q=0"), ".0")
+			return !weighted || weight != ""
+		}
+	}
+	return false
 }

@@ -15,7 +15,9 @@ import (
 	"time"
 )
 
-//go:embed templates assets
+// dist is what build.mjs makes of src and css; without Node it is empty.
+//
+//go:embed templates assets css all:dist
 var files embed.FS
 
 // Pages are the parsed templates and the assets.
@@ -29,6 +31,8 @@ type Pages struct {
 type Asset struct {
 	Type    string
 	Content []byte
+	Brotli  []byte // the content compressed; nil where that was not done
+	Gzip    []byte
 	hash    string
 }
 
@@ -36,35 +40,87 @@ type Asset struct {
 // templates.
 func New() (*Pages, error) {
 	p := &Pages{templates: make(map[Lang]*template.Template), assets: make(map[string]Asset), links: make(map[string]string)}
-	types := map[string]string{
-		".css": "text/css; charset=utf-8", ".js": "text/javascript; charset=utf-8", ".svg": "image/svg+xml",
-	}
-	err := fs.WalkDir(files, "assets", func(name string, d fs.DirEntry, err error) error {
-		if err != nil || d.IsDir() {
-			return err
-		}
-		content, err := files.ReadFile(name)
-		if err != nil {
-			return err
-		}
-		base, ext := path.Base(name), path.Ext(name)
-		hash := fmt.Sprintf("%x", sha256.Sum256(content))[:10]
-		p.assets[base] = Asset{Type: types[ext], Content: content, hash: hash}
-		p.links[base] = "/assets/" + strings.TrimSuffix(base, ext) + "." + hash + ext
-		return nil
-	})
-	if err != nil {
+	if err := p.loadAssets(); err != nil {
 		return nil, fmt.Errorf("ui: assets: %w", err)
 	}
 	for i, lang := range []Lang{Indonesian, English} {
 		t := template.New("").Funcs(p.funcs(lang, i)).Option("missingkey=error")
-		if t, err = t.ParseFS(files, "templates/*.html"); err != nil {
+		t, err := t.ParseFS(files, "templates/*.html")
+		if err != nil {
 			return nil, fmt.Errorf("ui: templates: %w", err)
 		}
 		p.templates[lang] = t
 	}
 	return p, nil
 }
+
+var assetTypes = map[string]string{
+	".css": "text/css; charset=utf-8", ".js": "text/javascript; charset=utf-8", ".svg": "image/svg+xml",
+}
+
+// loadAssets takes what was built and, where nothing was, the style sheet as it
+// is written.
+func (p *Pages) loadAssets() error {
+	for _, dir := range []string{"assets", "dist"} {
+		entries, err := files.ReadDir(dir)
+		if err != nil {
+			return err
+		}
+		for _, e := range entries {
+			name := dir + "/" + e.Name()
+			if _, known := assetTypes[path.Ext(name)]; !known {
+				continue // the compressed forms, which belong to another
+			}
+			a := Asset{Type: assetTypes[path.Ext(name)]}
+			if a.Content, err = files.ReadFile(name); err != nil {
+				return err
+			}
+			for suffix, form := range map[string]*[]byte{".br": &a.Brotli, ".gz": &a.Gzip} {
+				if *form, err = files.ReadFile(name + suffix); err != nil && !errors.Is(err, fs.ErrNotExist) {
+					return err
+				}
+			}
+			p.add(e.Name(), a)
+		}
+	}
+	if _, built := p.assets["app.css"]; built {
+		return nil
+	}
+	css, err := plainCSS()
+	p.add("app.css", Asset{Type: assetTypes[".css"], Content: css})
+	return err
+}
+
+func (p *Pages) add(name string, a Asset) {
+	ext := path.Ext(name)
+	a.hash = fmt.Sprintf("%x", sha256.Sum256(a.Content))[:10]
+	p.assets[name] = a
+	p.links[name] = "/assets/" + strings.TrimSuffix(name, ext) + "." + a.hash + ext
+}
+
+// plainCSS puts the files that app.css imports in the place of the imports.
+func plainCSS() ([]byte, error) {
+	main, err := files.ReadFile("css/app.css")
+	if err != nil {
+		return nil, err
+	}
+	var out []byte
+	for line := range strings.Lines(string(main)) {
+		if name, ok := strings.CutPrefix(line, `@import "./`); ok {
+			part, err := files.ReadFile("css/" + strings.TrimSuffix(strings.TrimSpace(name), `";`))
+			if err != nil {
+				return nil, err
+			}
+			out = append(out, part...)
+			continue
+		}
+		out = append(out, line...)
+	}
+	return out, nil
+}
+
+// Built reports whether the scripts were built in.
+func (p *Pages) Built() bool { return p.links["app.js"] != "" }
 
 // funcs are what templates may call, bound to a language.
 func (p *Pages) funcs(lang Lang, column int) template.FuncMap {
@@ -101,8 +157,9 @@ func (p *Pages) funcs(lang Lang, column int) template.FuncMap {
 		"ms": func(d time.Duration) string {
 			return strings.Replace(strconv.FormatFloat(float64(d.Microseconds())/1000, 'f', 1, 64), ".", decimalPoint, 1)
 		},
-		"wrap": func(part any) view { return view{Page: part} },
-		"acts": func() []string { return []string{"kill", "freeze", "thaw", "start"} },
+		"built": p.Built,
+		"wrap":  func(part any) view { return view{Page: part} },
+		"acts":  func() []string { return []string{"kill", "freeze", "thaw", "start"} },
 	}
 }
 

@@ -2,6 +2,8 @@ package ui_test
 
 import (
 	"bytes"
+	"compress/gzip"
+	"io"
 	"io/fs"
 	"os"
 	"regexp"
@@ -87,7 +89,7 @@ func pages(t *testing.T, lang ui.Lang) map[string]string {
 }
 
 func TestPages(t *testing.T) {
-	inline := regexp.MustCompile(`<style|<script>|<script [^s]| style=| on[a-z]+=|javascript:`)
+	inline := regexp.MustCompile(`<style|<script>|<script [^st]| style=| on[a-z]+=|javascript:`)
 	for _, lang := range []ui.Lang{ui.Indonesian, ui.English, "xx"} {
 		for name, page := range pages(t, lang) {
 			if strings.Contains(page, "%!") || strings.Contains(page, "<Ani>") || inline.MatchString(page) {
@@ -115,8 +117,14 @@ func TestPages(t *testing.T) {
 func TestWords(t *testing.T) {
 	var all, go_ strings.Builder
 	if err := fs.WalkDir(os.DirFS("."), ".", func(path string, d fs.DirEntry, err error) error {
-		if err != nil || d.IsDir() {
+		if err != nil {
 			return err
+		}
+		if d.IsDir() {
+			if path == "node_modules" {
+				return fs.SkipDir
+			}
+			return nil
 		}
 		b, err := fs.ReadFile(os.DirFS("."), path)
 		if strings.HasSuffix(path, ".html") {
@@ -158,15 +166,35 @@ func TestAssets(t *testing.T) {
 	}
 	page := pages(t, ui.English)["home"]
 	links := regexp.MustCompile(`/assets/([^"]+)`).FindAllStringSubmatch(page, -1)
-	if len(links) != 3 {
+	want := 2 // style sheet and icon; the script only where Node has built it
+	if p.Built() {
+		want = 3
+	}
+	if len(links) != want {
 		t.Errorf("links: %v", links)
 	}
+	if strings.Contains(page, "make build") == p.Built() {
+		t.Error("a page says how to build the scripts if, and only if, they are missing")
+	}
 	for _, m := range links {
-		if a, exact, err := p.Asset(m[1]); err != nil || !exact || a.Type == "" || len(a.Content) == 0 {
+		a, exact, err := p.Asset(m[1])
+		if err != nil || !exact || a.Type == "" || len(a.Content) == 0 {
 			t.Errorf("%s: %v %v", m[1], exact, err)
 		}
+		if strings.HasSuffix(m[1], ".css") && (!bytes.Contains(a.Content, []byte("@layer print")) || bytes.Contains(a.Content, []byte("@import"))) {
+			t.Errorf("%s is not whole", m[1])
+		}
+		if a.Gzip != nil {
+			in, err := gzip.NewReader(bytes.NewReader(a.Gzip))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if plain, err := io.ReadAll(in); err != nil || !bytes.Equal(plain, a.Content) {
+				t.Errorf("%s: the compressed form is another: %v", m[1], err)
+			}
+		}
 	}
-	if _, exact, err := p.Asset("app.0000000000.js"); err != nil || exact {
+	if _, exact, err := p.Asset("app.0000000000.css"); err != nil || exact {
 		t.Errorf("another version: %v %v", exact, err)
 	}
 	for _, name := range []string{"", "app.css", "app", "..", "words.0.go", "app.x.exe"} {

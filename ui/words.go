@@ -72,6 +72,7 @@ var words = map[string][2]string{
 	"nav.home":        {"Absen", "Check in"},
 	"nav.cluster":     {"Klaster", "Cluster"},
 	"nav.out":         {"Keluar", "Sign out"},
+	"unbuilt":         {"Skrip halaman belum dibangun; halaman ini tetap bekerja tanpanya. Pasang Node lalu jalankan make build.", "The scripts of these pages were not built; the pages work without them. Install Node and run make build."},
 	"skip":            {"Langsung ke isi", "Skip to content"},
 	"role.student":    {"siswa", "student"},
 	"role.teacher":    {"guru", "teacher"},

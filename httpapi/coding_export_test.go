@@ -1,0 +1,4 @@
+package httpapi
+
+// Accepts is what it is inside.
+var Accepts = accepts

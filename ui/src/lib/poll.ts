@@ -1,0 +1,33 @@
+// Keeps parts of a page fresh: each element with data-poll is filled again from
+// that address, rendered by the server. Without a script a reload does it.
+
+const retryMax = 4;
+
+export function poll(part: HTMLElement): void {
+  const every = Number(part.dataset["every"]);
+  const address = part.dataset["poll"] ?? "";
+  let failed = 0;
+  const turn = async (): Promise<void> => {
+    if (!document.hidden) {
+      try {
+        const answer = await fetch(address, { headers: { Accept: "text/html" }, signal: AbortSignal.timeout(3000) });
+        if (!answer.ok) throw new Error(String(answer.status));
+        const fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
+        part.replaceChildren(...fresh.body.childNodes);
+        part.classList.remove("lost");
+        failed = 0;
+      } catch {
+        // One lost answer is no news: another node may answer the next time.
+        failed += 1;
+        if (failed > 1) part.classList.add("lost");
+      }
+    }
+    setTimeout(turn, pause(every, failed, Math.random()));
+  };
+  setTimeout(turn, every);
+}
+
+/** pause is the wait before the next turn, with jitter, so that a whole school does not ask at the same moment. */
+export function pause(every: number, failed: number, random: number): number {
+  return every * Math.min(failed + 1, retryMax) * (0.75 + random / 2);
+}
