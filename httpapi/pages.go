@@ -46,7 +46,7 @@ func (c *call) frame(active string) ui.Frame {
 	f := ui.Frame{Lang: c.lang(), Active: active, Pulse: c.pulse()}
 	if c.who != nil {
 		u := c.who.user
-		f.User = &ui.User{Name: u.Name, Role: u.Role.String(), Staff: u.Role != attendance.Student}
+		f.User = &ui.User{ID: u.ID, Name: u.Name, Role: u.Role.String(), Staff: u.Role != attendance.Student}
 	}
 	return f
 }
@@ -133,7 +133,7 @@ func homePage(c *call) error {
 	if err != nil {
 		return err
 	}
-	d := ui.Home{Today: today}
+	d := ui.Home{Today: today, Epoch: epochOf(c.api.Node.Status())}
 	for _, key := range []*string{&d.KeyIn, &d.KeyOut} {
 		if *key, err = newKey(c.began, c.api.Rand); err != nil {
 			return err
@@ -273,6 +273,7 @@ func (c *call) today() (ui.Today, error) {
 		if err != nil {
 			return err
 		}
+		d.Seq = tx.Meta().Seq
 		zone := tx.Params().Zone
 		now := attendance.MillisOf(c.began)
 		day, _ := zone.Day(now)

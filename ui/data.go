@@ -12,6 +12,7 @@ type Frame struct {
 
 // User is who is signed in.
 type User struct {
+	ID    uint64
 	Name  string
 	Role  string // student, teacher or admin
 	Staff bool   // may see the cluster
@@ -41,6 +42,7 @@ type Account struct{ Name, Email, Password, Role string }
 type Home struct {
 	KeyIn, KeyOut string // idempotency keys of the two buttons
 	Today         Today
+	Epoch         string // of the stream, for Today.Seq
 }
 
 // Today is a list of the day, newest first.
@@ -51,6 +53,7 @@ type Today struct {
 	More  bool // there are more than are shown
 	Stale bool
 	AsOf  time.Time
+	Seq   uint64 // the newest event that the rows know of
 }
 
 // Row is one attendance.

@@ -4,12 +4,14 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"embed"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"html/template"
 	"io"
 	"io/fs"
 	"path"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -152,8 +154,15 @@ func (p *Pages) funcs(lang Lang, column int) template.FuncMap {
 		"clock": func(t time.Time) string {
 			return strings.ReplaceAll(t.Format("15:04:05"), ":", point) + " " + zoneName(t)
 		},
-		"date": func(t time.Time) string { return longDate(t, lang) },
-		"iso":  func(t time.Time) string { return t.UTC().Format("2006-01-02T15:04:05.000Z") },
+		"date":   func(t time.Time) string { return longDate(t, lang) },
+		"zone":   zoneName,
+		"millis": time.Time.UnixMilli,
+		"offset": func(t time.Time) int { _, offset := t.Zone(); return offset / 60 },
+		// script gives "" for one that was not built.
+		"script": func(name string) string { return p.links[name] },
+		// words gives what a script says, as JSON.
+		"words": func(prefixes ...string) (string, error) { return scriptWords(column, prefixes) },
+		"iso":   func(t time.Time) string { return t.UTC().Format("2006-01-02T15:04:05.000Z") },
 		"ms": func(d time.Duration) string {
 			return strings.Replace(strconv.FormatFloat(float64(d.Microseconds())/1000, 'f', 1, 64), ".", decimalPoint, 1)
 		},
@@ -161,6 +170,18 @@ func (p *Pages) funcs(lang Lang, column int) template.FuncMap {
 		"wrap":  func(part any) view { return view{Page: part} },
 		"acts":  func() []string { return []string{"kill", "freeze", "thaw", "start"} },
 	}
+}
+
+// scriptWords gives the words whose keys begin so, by key.
+func scriptWords(column int, prefixes []string) (string, error) {
+	out := make(map[string]string)
+	for key, w := range words {
+		if slices.ContainsFunc(prefixes, func(p string) bool { return strings.HasPrefix(key, p) }) {
+			out[key] = w[column]
+		}
+	}
+	b, err := json.Marshal(out)
+	return string(b), err
 }
 
 // zoneName gives the name that people of the zone use, as far as the time knows

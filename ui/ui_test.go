@@ -5,8 +5,10 @@ import (
 	"compress/gzip"
 	"io"
 	"io/fs"
+	"maps"
 	"os"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -80,6 +82,25 @@ func pages(t *testing.T, lang ui.Lang) map[string]string {
 	keep("cluster", func(b *bytes.Buffer) error { return p.Cluster(b, f, c) })
 	c.Decides, c.Leader, c.Nodes[0].URL = false, "", ""
 	keep("no quorum", func(b *bytes.Buffer) error { return p.ClusterPart(b, f, c) })
+	op := ui.DocOperation{
+		ID: "getThings", Method: "GET", Path: "/things/{id}", Summary: "<Things>", Detail: "They are.",
+		Params:   []ui.DocField{{Name: "id", Where: "path", Says: "The id.", Type: ui.DocType{Text: "integer"}}, {Name: "q", Where: "query", Optional: true}, {Name: "Key", Where: "header"}},
+		Body:     &ui.DocBody{Media: "application/json", Type: ui.DocType{Text: "array of", Name: "Thing", Link: "shape-thing"}, Example: `{"a":"<b>"}`},
+		Answers:  []ui.DocAnswer{{Status: "200", Says: "Here.", Headers: []string{"Location", "Set-Cookie"}, Bodies: []ui.DocBody{{Media: "text/plain", Fields: []ui.DocField{{Name: "a"}}}}}},
+		Problems: []ui.DocProblem{{Status: "404", Codes: []string{"not_found", "gone"}}},
+	}
+	for _, kind := range []string{"student", "teacher", "admin", "device"} {
+		for _, reach := range []string{"", "own", "group", "all"} {
+			op.Access = append(op.Access, ui.DocAccess{Kind: kind, Reach: reach})
+		}
+	}
+	open := op
+	open.Public = true
+	docs := ui.Docs{
+		Title: "hadir", Version: "1.0", Link: "/openapi.json", Intro: []string{"One.", "Two."}, Shapes: []ui.DocShape{{ID: "shape-thing", Name: "Thing", Fields: op.Params}},
+		Areas: []ui.DocArea{{ID: "area-things", Name: "Things", Says: "All of them.", Operations: []ui.DocOperation{op, open}}},
+	}
+	keep("docs", func(b *bytes.Buffer) error { return p.Docs(b, nobody, docs) })
 	for _, status := range []int{400, 403, 404, 429, 503} {
 		keep("notice", func(b *bytes.Buffer) error {
 			return p.Notice(b, nobody, ui.Notice{Status: status, Code: "x", Request: "r"})
@@ -138,13 +159,20 @@ func TestWords(t *testing.T) {
 	}
 	text := all.String()
 	keys := regexp.MustCompile(`(?m)^\t"([a-z_.0-9x]+)":`).FindAllStringSubmatch(go_.String(), -1)
+	scripts := make(map[string]bool) // groups that scripts say
+	for _, m := range regexp.MustCompile(`\{\{words ([^}]*)\}\}`).FindAllStringSubmatch(text, -1) {
+		for _, prefix := range regexp.MustCompile(`"([a-z]+)\."`).FindAllStringSubmatch(m[1], -1) {
+			scripts[prefix[1]] = true
+		}
+	}
+	checkScripts(t, scripts, keys)
 	if len(keys) < 50 {
 		t.Fatalf("%d keys only", len(keys))
 	}
 	for _, m := range keys {
 		key := m[1]
 		group, _, _ := strings.Cut(key, ".")
-		byPattern := strings.Contains(text, `"`+group+`.%`) || group == "error"
+		byPattern := strings.Contains(text, `"`+group+`.%`) || group == "error" || scripts[group]
 		if !byPattern && !strings.Contains(text, `"`+key+`"`) {
 			t.Errorf("nobody says %s", key)
 		}
@@ -159,6 +187,38 @@ func TestWords(t *testing.T) {
 	}
 }
 
+// checkScripts: what scripts say is in the catalogue, and what is there for them
+// alone they say, if only by its beginning.
+func checkScripts(t *testing.T, groups map[string]bool, keys [][]string) {
+	var source strings.Builder
+	if err := fs.WalkDir(os.DirFS("."), "src", func(path string, _ fs.DirEntry, err error) error {
+		if err == nil && strings.HasSuffix(path, ".ts") && !strings.HasSuffix(path, ".test.ts") {
+			b, err := fs.ReadFile(os.DirFS("."), path)
+			source.Write(b)
+			return err
+		}
+		return err
+	}); err != nil {
+		t.Fatal(err)
+	}
+	known := make(map[string]bool)
+	for _, m := range keys {
+		known[m[1]] = true
+	}
+	said := make(map[string]bool)
+	for _, m := range regexp.MustCompile("[\"`]((?:"+strings.Join(slices.Sorted(maps.Keys(groups)), "|")+")\\.[a-z_.]*)(\\$\\{[a-z.]+\\}[a-z.]*)?[\"`]").FindAllStringSubmatch(source.String(), -1) {
+		if said[m[1]] = true; m[2] == "" && !known[m[1]] {
+			t.Errorf("a script says %s, which is not in the catalogue", m[1])
+		}
+	}
+	for key := range known {
+		group, _, _ := strings.Cut(key, ".")
+		if groups[group] && !said[key] && !said[group+"."] {
+			t.Errorf("no script says %s", key)
+		}
+	}
+}
+
 func TestAssets(t *testing.T) {
 	p, err := ui.New()
 	if err != nil {
@@ -166,9 +226,9 @@ func TestAssets(t *testing.T) {
 	}
 	page := pages(t, ui.English)["home"]
 	links := regexp.MustCompile(`/assets/([^"]+)`).FindAllStringSubmatch(page, -1)
-	want := 2 // style sheet and icon; the script only where Node has built it
+	want := 2 // style sheet and icon; the scripts only where Node has built them
 	if p.Built() {
-		want = 3
+		want = 4
 	}
 	if len(links) != want {
 		t.Errorf("links: %v", links)

@@ -5,6 +5,7 @@ document.querySelectorAll<HTMLElement>("[data-poll]").forEach(poll);
 
 // A second tap while the first is on its way is the same tap.
 document.querySelectorAll<HTMLFormElement>("form[data-once]").forEach((form) => {
+  if (form.closest("[x-data]")) return; // a component sends it
   let sent = false;
   form.addEventListener("submit", (event) => {
     if (sent) event.preventDefault();

@@ -7,13 +7,16 @@ export function poll(part: HTMLElement): void {
   const every = Number(part.dataset["every"]);
   const address = part.dataset["poll"] ?? "";
   let failed = 0;
+  let timer = 0;
   const turn = async (): Promise<void> => {
     if (!document.hidden) {
+      const began = performance.now();
       try {
         const answer = await fetch(address, { headers: { Accept: "text/html" }, signal: AbortSignal.timeout(3000) });
         if (!answer.ok) throw new Error(String(answer.status));
         const fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
         part.replaceChildren(...fresh.body.childNodes);
+        part.dataset["trip"] = `${Math.round(performance.now() - began)} ms`;
         part.classList.remove("lost");
         failed = 0;
       } catch {
@@ -22,9 +25,14 @@ export function poll(part: HTMLElement): void {
         if (failed > 1) part.classList.add("lost");
       }
     }
-    setTimeout(turn, pause(every, failed, Math.random()));
+    timer = setTimeout(turn, pause(every, failed, Math.random()));
   };
-  setTimeout(turn, every);
+  timer = setTimeout(turn, every);
+  // Somebody knows that there is something new.
+  document.addEventListener("hadir:refresh", () => {
+    clearTimeout(timer);
+    void turn();
+  });
 }
 
 /** pause is the wait before the next turn, with jitter, so that a whole school does not ask at the same moment. */
