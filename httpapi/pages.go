@@ -42,11 +42,19 @@ func (c *call) keepLang() {
 	}
 }
 
+// navigation is where each role may go.
+var navigation = map[attendance.Role][]ui.NavItem{
+	attendance.Student: {{Key: "home", Href: "/"}},
+	attendance.Teacher: {{Key: "home", Href: "/"}, {Key: "cluster", Href: "/cluster"}},
+	attendance.Admin:   {{Key: "home", Href: "/"}, {Key: "cluster", Href: "/cluster"}},
+}
+
 func (c *call) frame(active string) ui.Frame {
 	f := ui.Frame{Lang: c.lang(), Active: active, Pulse: c.pulse()}
 	if c.who != nil {
 		u := c.who.user
-		f.User = &ui.User{ID: u.ID, Name: u.Name, Role: u.Role.String(), Staff: u.Role != attendance.Student}
+		f.User = &ui.User{ID: u.ID, Name: u.Name, Role: u.Role.String()}
+		f.Nav = navigation[u.Role]
 	}
 	return f
 }

@@ -5,17 +5,20 @@ import "time"
 // Frame is what every page has around its content.
 type Frame struct {
 	Lang   Lang
-	User   *User  // nil for nobody
-	Active string // home or cluster
+	User   *User // nil for nobody
+	Nav    []NavItem
+	Active string // key of the item that the page belongs to
 	Pulse  Pulse
 }
 
+// NavItem is a page that the user may go to. Its key names its words and icon.
+type NavItem struct{ Key, Href string }
+
 // User is who is signed in.
 type User struct {
-	ID    uint64
-	Name  string
-	Role  string // student, teacher or admin
-	Staff bool   // may see the cluster
+	ID   uint64
+	Name string
+	Role string // student, teacher or admin
 }
 
 // Pulse is the state of the cluster in one line.

@@ -166,6 +166,12 @@ func (p *Pages) funcs(lang Lang, column int) template.FuncMap {
 		"ms": func(d time.Duration) string {
 			return strings.Replace(strconv.FormatFloat(float64(d.Microseconds())/1000, 'f', 1, 64), ".", decimalPoint, 1)
 		},
+		"icon": func(key string) (string, error) {
+			if d, ok := icons[key]; ok {
+				return d, nil
+			}
+			return "", fmt.Errorf("no icon %q", key)
+		},
 		"built": p.Built,
 		"wrap":  func(part any) view { return view{Page: part} },
 		"acts":  func() []string { return []string{"kill", "freeze", "thaw", "start"} },

@@ -49,7 +49,7 @@ func pages(t *testing.T, lang ui.Lang) map[string]string {
 		}
 		out[name] = b.String()
 	}
-	f := ui.Frame{Lang: lang, User: &ui.User{Name: "<Ani>", Role: "student", Staff: true}, Active: "home", Pulse: ui.Pulse{Node: "n1", Leader: "n2", Voters: 3, Answer: 3}}
+	f := ui.Frame{Lang: lang, User: &ui.User{Name: "<Ani>", Role: "student"}, Nav: []ui.NavItem{{Key: "home", Href: "/"}, {Key: "cluster", Href: "/cluster"}}, Active: "home", Pulse: ui.Pulse{Node: "n1", Leader: "n2", Voters: 3, Answer: 3}}
 	nobody := f
 	nobody.User, nobody.Pulse = nil, ui.Pulse{Node: "n1", Voters: 3, Answer: 1, Stale: true}
 	for _, trouble := range []string{"", "error.wrong", "error.limited", "error.busy", "error.not_ready"} {
