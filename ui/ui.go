@@ -174,7 +174,15 @@ func (p *Pages) funcs(lang Lang, column int) template.FuncMap {
 		},
 		"built": p.Built,
 		"wrap":  func(part any) view { return view{Page: part} },
-		"acts":  func() []string { return []string{"kill", "freeze", "thaw", "start"} },
+		"names": func(nodes []Node) (string, error) {
+			names := []string{}
+			for _, n := range nodes {
+				names = append(names, n.Name)
+			}
+			b, err := json.Marshal(names)
+			return string(b), err
+		},
+		"acts": func() []string { return []string{"kill", "freeze", "thaw", "start"} },
 	}
 }
 
