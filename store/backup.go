@@ -7,7 +7,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"hash"
 	"io"
 	"os"
 	"path/filepath"
@@ -58,7 +57,8 @@ func headerOf(r *ReadTx) Header {
 	}
 }
 
-func (h Header) encode() []byte {
+// Encode gives the canonical form, which stands at the start of a backup.
+func (h Header) Encode() []byte {
 	w := attendance.NewWriter(nil)
 	w.Uint(1)
 	w.Uint(h.Schema)
@@ -74,7 +74,8 @@ func (h Header) encode() []byte {
 	return w.Data()
 }
 
-func decodeHeader(b []byte) (Header, error) {
+// DecodeHeader reads what Encode wrote.
+func DecodeHeader(b []byte) (Header, error) {
 	r := attendance.NewReader(b)
 	r.Version(1)
 	h := Header{Schema: r.Uint()}
@@ -123,7 +124,7 @@ func (s *Snapshot) Release() { s.tx.end() }
 func (s *Snapshot) Write(ctx context.Context, w io.Writer) error {
 	sum := sha256.New()
 	out := bufio.NewWriterSize(io.MultiWriter(w, sum), 64<<10)
-	header := s.Header.encode()
+	header := s.Header.Encode()
 	start := binary.BigEndian.AppendUint32([]byte(backupMagic), uint32(len(header)))
 	if _, err := out.Write(append(start, header...)); err != nil {
 		return err
@@ -192,7 +193,7 @@ func ReadHeader(r io.Reader) (Header, error) {
 	if _, err := io.ReadFull(r, b); err != nil {
 		return Header{}, damaged("the header is cut off", err)
 	}
-	h, err := decodeHeader(b)
+	h, err := DecodeHeader(b)
 	if err != nil {
 		return Header{}, damaged("the header cannot be read", err)
 	}
@@ -221,7 +222,7 @@ func Receive(ctx context.Context, r io.Reader, dir string, opts Options) (path s
 			_ = os.Remove(f.Name())
 		}
 	}()
-	h, err = receive(ctx, r, f)
+	h, _, err = receive(ctx, r, func(Header) io.Writer { return f })
 	if err := errors.Join(err, f.Sync(), f.Close()); err != nil {
 		return "", Header{}, err
 	}
@@ -232,45 +233,69 @@ func Receive(ctx context.Context, r io.Reader, dir string, opts Options) (path s
 	return f.Name(), h, nil
 }
 
-// receive copies the content of a backup into w and checks its digest.
-func receive(ctx context.Context, r io.Reader, w io.Writer) (Header, error) {
+// Verify reads a whole backup and keeps nothing of it: digest, length and that it
+// unpacks. It gives the digest, too. progress, where given, is told how many bytes
+// of how many are unpacked. What is inside is proven by Receive.
+func Verify(ctx context.Context, r io.Reader, progress func(done, size uint64)) (Header, attendance.Hash, error) {
+	return receive(ctx, r, func(h Header) io.Writer { return &counter{size: h.Size, progress: progress} })
+}
+
+// counter tells how much was written to it.
+type counter struct {
+	done, size uint64
+	progress   func(done, size uint64)
+}
+
+func (c *counter) Write(p []byte) (int, error) {
+	c.done += uint64(len(p))
+	if c.progress != nil {
+		c.progress(c.done, c.size)
+	}
+	return len(p), nil
+}
+
+// receive copies the content of a backup to where its header says and checks its
+// digest.
+func receive(ctx context.Context, r io.Reader, to func(Header) io.Writer) (Header, attendance.Hash, error) {
+	var none attendance.Hash
 	sum := sha256.New()
 	buffered := bufio.NewReaderSize(r, 64<<10)
 	in := io.TeeReader(buffered, sum)
 	h, err := ReadHeader(in)
 	if err != nil {
-		return Header{}, err
+		return Header{}, none, err
 	}
 	chunks := &chunkReader{ctx: ctx, r: in}
 	z, err := zstd.NewReader(chunks, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxMemory(64<<20))
 	if err != nil {
-		return Header{}, err
+		return Header{}, none, err
 	}
 	defer z.Close()
 	// One byte more than announced is enough to notice, and stops a small stream
 	// that unpacks to a full disk.
-	n, err := io.Copy(w, io.LimitReader(z, int64(min(h.Size, 1<<62))+1))
+	n, err := io.Copy(to(h), io.LimitReader(z, int64(min(h.Size, 1<<62))+1))
 	if err := ctx.Err(); err != nil {
-		return Header{}, err
+		return Header{}, none, err
 	}
 	if err != nil {
-		return Header{}, damaged("the content cannot be unpacked", err)
+		return Header{}, none, damaged("the content cannot be unpacked", err)
 	}
 	if uint64(n) != h.Size {
-		return Header{}, fmt.Errorf("%w: the content has another length than %d bytes", ErrBackup, h.Size)
+		return Header{}, none, fmt.Errorf("%w: the content has another length than %d bytes", ErrBackup, h.Size)
 	}
 	if _, err := io.Copy(io.Discard, chunks); err != nil {
-		return Header{}, damaged("the content is cut off", err)
+		return Header{}, none, damaged("the content is cut off", err)
 	}
-	return h, checkDigest(buffered, sum)
+	digest := attendance.Hash(sum.Sum(nil))
+	return h, digest, checkDigest(buffered, digest)
 }
 
-func checkDigest(r io.Reader, sum hash.Hash) error {
+func checkDigest(r io.Reader, digest attendance.Hash) error {
 	want := make([]byte, sha256.Size)
 	if _, err := io.ReadFull(r, want); err != nil {
 		return damaged("the digest is cut off", err)
 	}
-	if attendance.Hash(want) != attendance.Hash(sum.Sum(nil)) {
+	if attendance.Hash(want) != digest {
 		return fmt.Errorf("%w: its digest does not fit", ErrBackup)
 	}
 	if n, err := io.Copy(io.Discard, io.LimitReader(r, 1)); err != nil || n > 0 {

@@ -35,6 +35,7 @@ var (
 	rowCluster     = []byte("cluster")
 	rowFounding    = []byte("founding")
 	rowMember      = []byte("member")
+	rowEpoch       = []byte("epoch")
 )
 
 const incarnationBytes = 8
@@ -161,6 +162,27 @@ func (n *Node) Cluster() (id attendance.ClusterID, err error) {
 // SetCluster notes, synced, which cluster this node is a member of.
 func (n *Node) SetCluster(id attendance.ClusterID) error {
 	return n.db.Update(func(tx *bbolt.Tx) error { return tx.Bucket(bucketIdentity).Put(rowCluster, id[:]) })
+}
+
+// Epoch gives under which epoch of its cluster this node was admitted; 1 when
+// nothing else was noted. It is raised by a recovery and tells the members of
+// before from those of after. The state's own epoch is that of its history, and a
+// restore raises it while the members stay.
+func (n *Node) Epoch() (epoch uint64, err error) {
+	err = n.db.View(func(tx *bbolt.Tx) error {
+		epoch = nodeEpoch(tx.Bucket(bucketIdentity))
+		return nil
+	})
+	return epoch, err
+}
+
+func nodeEpoch(identity *bbolt.Bucket) uint64 { return max(1, uvarint(identity.Get(rowEpoch))) }
+
+// SetEpoch notes, synced, under which epoch this node is a member.
+func (n *Node) SetEpoch(epoch uint64) error {
+	return n.db.Update(func(tx *bbolt.Tx) error {
+		return tx.Bucket(bucketIdentity).Put(rowEpoch, binary.AppendUvarint(nil, epoch))
+	})
 }
 
 // Founding gives the founders that this node has last told the others it would

@@ -158,7 +158,7 @@ func keyStat(day attendance.Day, class byte, rest ...byte) []byte {
 // Meta is the row of scalars. Every field is part of the replicated state.
 type Meta struct {
 	Cluster      attendance.ClusterID // zero until the first entry
-	Epoch        uint64               // counts restores and recoveries; 1 at first
+	Epoch        uint64               // of this history: grows with each restore and recovery; 1 at first
 	Level        uint32               // command level that may be proposed
 	Applied      uint64               // raft index of the last applied entry
 	Term         uint64               // and its term

@@ -147,10 +147,8 @@ func guard(path string, f func() error) (err error) {
 func prepare(path string, db *bbolt.DB) error {
 	fresh := false
 	err := db.View(func(tx *bbolt.Tx) error {
-		if info, err := os.Stat(path); err != nil {
+		if err := checkLength(path, tx); err != nil {
 			return err
-		} else if info.Size() < tx.Size() {
-			return corrupt(path, fmt.Sprintf("it is %d bytes long and should be %d", info.Size(), tx.Size()))
 		}
 		k, _ := tx.Cursor().First()
 		fresh = k == nil
@@ -163,6 +161,18 @@ func prepare(path string, db *bbolt.DB) error {
 		return err
 	}
 	return db.Update(create)
+}
+
+// checkLength refuses a file that was cut.
+func checkLength(path string, tx *bbolt.Tx) error {
+	info, err := os.Stat(path)
+	if err != nil {
+		return err
+	}
+	if info.Size() < tx.Size() {
+		return corrupt(path, fmt.Sprintf("it is %d bytes long and should be %d", info.Size(), tx.Size()))
+	}
+	return nil
 }
 
 func create(tx *bbolt.Tx) error {
