@@ -28,6 +28,12 @@ var (
 	ErrNotMember = errors.New("node is not a member of a cluster yet")
 	// ErrNotLeader: the operation must be asked of the leader.
 	ErrNotLeader = errors.New("not the leader")
+	// ErrDiskLow: nothing was decided; this node's disk is nearly full.
+	ErrDiskLow = errors.New("the disk of this node is nearly full")
+	// ErrUnknownServer: no member has that id or name.
+	ErrUnknownServer = errors.New("no such server in the cluster")
+	// ErrQuorumAtRisk: without that server too few voters would be left that answer.
+	ErrQuorumAtRisk = errors.New("the cluster could not decide any more")
 )
 
 // Request asks for a decision.
@@ -90,7 +96,7 @@ const (
 type Status struct {
 	Node      string // name of the answering node
 	Cluster   attendance.ClusterID
-	Epoch     uint64
+	Epoch     uint64 // of the history: grows with each restore and recovery
 	Leader    string // name; "" when there is none
 	Term      uint64
 	Quorum    int // voters needed to decide; 0 when this node is no member
@@ -98,7 +104,20 @@ type Status struct {
 	Nodes     []NodeStatus
 	Elections []Election // newest first, as this node saw them
 	Fresh     Freshness
+	Health    Health // by the leader's autopilot
+	Warnings  []Warning
 }
+
+// Warning is something that a person should look at.
+type Warning string
+
+// The warnings.
+const (
+	// TwoVoters: neither may fail, which is worse than one; add a third.
+	TwoVoters Warning = "two_voters"
+	// DiskLow: a node's disk is nearly full, and it takes nothing in.
+	DiskLow Warning = "disk_low"
+)
 
 // NodeStatus is one member as the answering node sees it.
 type NodeStatus struct {
@@ -117,7 +136,11 @@ type NodeStatus struct {
 	Version     string
 	Level       uint32 // command level that its binary supports
 	StartedAt   time.Time
-	Stuck       bool // gets the same snapshot again and again (hashicorp/raft#697); only the leader knows
+	Replica     bool   // was started as a permanent non-voter
+	Healthy     bool   // by the leader's autopilot; true while nothing is known
+	DiskLow     bool   // its disk is nearly full
+	DiskFree    uint64 // bytes left for its files; 0 when it does not look
+	Stuck       bool   // gets the same snapshot again and again (hashicorp/raft#697); only the leader knows
 }
 
 // Election is a change of leader.

@@ -37,6 +37,10 @@ const (
 func (p *pending) claim(by uint32) bool { return p.claimed.CompareAndSwap(unclaimed, by) }
 
 func newPending(c attendance.Command, received time.Time) (*pending, error) {
+	if body, ok := c.Body.(attendance.SetLevel); ok && body.Level > attendance.Level {
+		// In the log it would stop every node with a binary such as this one.
+		return nil, fmt.Errorf("%w: command level %d, this program knows %d", ErrInvalid, body.Level, attendance.Level)
+	}
 	// A check-in grows while it waits: its age is put in when it is sent.
 	grown := c
 	if body, ok := c.Body.(attendance.CheckIn); ok && !body.WallClock {

@@ -81,12 +81,15 @@ func (n *Node) doDuties(ctx context.Context) {
 	if !n.establish(ctx, term) {
 		return
 	}
+	defer n.steer(ctx)()
 	var g genesis
 	verified, at := n.seq.Load(), n.clock.Now()
 	for ctx.Err() == nil {
 		n.checkClock(ctx)
 		n.watchTransfer()
+		n.yieldDisk(ctx)
 		n.setUp(ctx, &g)
+		n.raiseLevel(ctx)
 		if seq, now := n.seq.Load(), n.clock.Now(); seq > verified && (seq >= verified+verifyEvents || now.Sub(at) >= verifyEvery) {
 			n.proposeVerify(ctx)
 			verified, at = seq, now

@@ -44,6 +44,8 @@ const leaderPoll = 50 * time.Millisecond
 // those who wait for one.
 func (n *Node) watchLeader(ctx context.Context, observations <-chan raft.Observation) {
 	last, lastTerm := "", uint64(0)
+	var seen view
+	defer n.changes.wake() // whoever waits sees that this node stops
 	since := n.clock.Now() // when the last leader was lost
 	changed := make(chan struct{}, 1)
 	n.wg.Go(func() {
@@ -80,6 +82,13 @@ func (n *Node) watchLeader(ctx context.Context, observations <-chan raft.Observa
 			n.leaders.wake()
 		}
 		last, lastTerm = leader, term
+		if v := n.look(); v != seen {
+			if v.voters == 2 && v.voters != seen.voters {
+				n.log.Warn("two nodes have a vote, and neither may fail: add a third")
+			}
+			seen = v
+			n.changes.wake()
+		}
 		if n.pause(ctx, leaderPoll, changed) != nil {
 			return
 		}

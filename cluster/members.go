@@ -60,10 +60,14 @@ type plan struct {
 	agreed  bool               // everybody says the same, so the cluster may be founded
 	foreign string             // a member that belongs to a cluster this node has no part in
 	alone   bool               // told to join others, and there are none
+	twins   string             // a name that two founders have
+
+	admission *admission // to the cluster that this node has asked
 }
 
 func (p plan) equal(o plan) bool {
 	return p.hash == o.hash && p.agreed == o.agreed && p.foreign == o.foreign && p.alone == o.alone &&
+		p.twins == o.twins &&
 		slices.Equal(p.set.Servers, o.set.Servers)
 }
 
@@ -93,16 +97,42 @@ func planFoundation(members []gossip.Member, expect int, said raft.Configuration
 	if founded {
 		return plan{set: said, hash: saidHash, agreed: true}
 	}
+	if twins := sameName(set); twins != "" {
+		return plan{twins: twins}
+	}
 	if len(set.Servers) != expect {
 		return plan{}
 	}
 	p := plan{set: set, hash: hash, agreed: true}
 	for _, m := range members {
-		if m.ClusterID == "" && m.BootstrapHash != hash && !m.Self {
+		if m.ClusterID == "" && m.BootstrapHash != hash && !m.Self && !m.NonVoter {
 			p.agreed = false
 		}
 	}
 	return p
+}
+
+// planReplica is the plan of a permanent non-voter: it founds nothing.
+func planReplica(members []gossip.Member) plan {
+	for _, m := range members {
+		if m.ClusterID != "" && !m.Self {
+			return plan{foreign: m.ID}
+		}
+	}
+	return plan{}
+}
+
+// sameName gives a name that two servers have; "" when there is none.
+func sameName(c raft.Configuration) string {
+	seen := make(map[string]bool)
+	for _, s := range c.Servers {
+		name := nameOf(string(s.ID))
+		if seen[name] {
+			return name
+		}
+		seen[name] = true
+	}
+	return ""
 }
 
 // foundation is the first configuration: the same bytes on every founder.

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/hashicorp/raft"
+	autopilot "github.com/hashicorp/raft-autopilot"
 
 	"hadir/attendance"
 	"hadir/cluster/gossip"
@@ -46,22 +47,31 @@ type Node struct {
 	ready     chan struct{} // closed when a leader was known for the first time
 
 	cluster  atomic.Pointer[attendance.ClusterID]
-	epoch    uint64
+	epoch    atomic.Uint64 // of the membership: those of before a recovery are refused
 	stopping atomic.Bool
 
+	stateEpoch   atomic.Uint64 // of the history: a restore raises it, too
 	appliedIndex atomic.Uint64
 	seq          atomic.Uint64
 	applied      *signal // after each commit
 	leaders      *signal // after each change of leader
+	changes      *signal // after each change of the view
 
-	entries  *batcher // to the log
-	forwards *batcher // to the leader
-	verify   *verifier
-	fresh    freshness
-	duties   duties
-	peers    peers
-	history  history
-	seen     generations
+	entries   *batcher // to the log
+	forwards  *batcher // to the leader
+	verify    *verifier
+	fresh     freshness
+	duties    duties
+	restores  restores
+	peers     peers
+	history   history
+	configure configurer
+	pilot     atomic.Pointer[autopilot.Autopilot] // while this node leads
+	settled   atomic.Bool                         // this node has noted that it may not lose its log
+	notes     notes
+	seen      generations
+	disk      disk
+	answerers answerers
 
 	stale   sync.Once     // this node has been told that it is an old copy
 	over    chan struct{} // closed when raft has ended
@@ -83,12 +93,13 @@ func Start(ctx context.Context, cfg Config) (*Node, error) {
 	}
 	life, end := context.WithCancel(context.WithoutCancel(ctx))
 	n := &Node{
-		cfg: cfg, clock: cfg.Clock, log: cfg.Log.With("node", cfg.Name), observe: cfg.Observe,
-		joined: make(chan struct{}), ready: make(chan struct{}), applied: newSignal(), leaders: newSignal(),
-		over: make(chan struct{}), epoch: 1, started: cfg.Clock.Now(), life: life, end: end,
+		cfg: cfg, clock: cfg.Clock, log: cfg.Log, observe: cfg.Observe,
+		joined: make(chan struct{}), ready: make(chan struct{}), applied: newSignal(), leaders: newSignal(), changes: newSignal(),
+		over: make(chan struct{}), started: cfg.Clock.Now(), life: life, end: end,
 	}
+	n.configure = newConfigurer()
 	n.entries, n.forwards = newBatcher(n.propose), newBatcher(n.forward)
-	n.verify = &verifier{round: func() error { return n.wait(n.raft.VerifyLeader()) }}
+	n.verify = &verifier{round: n.proveLeadership}
 	if err := n.start(); err != nil {
 		return nil, errors.Join(err, n.close())
 	}
@@ -101,6 +112,9 @@ func Start(ctx context.Context, cfg Config) (*Node, error) {
 func (n *Node) start() error {
 	if err := os.MkdirAll(n.cfg.DataDir, 0o700); err != nil {
 		return fmt.Errorf("data directory: %w", err)
+	}
+	if err := checkRecovered(n.cfg.DataDir); err != nil {
+		return err
 	}
 	restore, existing, err := n.openFiles()
 	if err != nil {
@@ -118,6 +132,8 @@ func (n *Node) start() error {
 			n.cfg.Halt(fmt.Errorf("the node RPC ended: %w", err))
 		}
 	})
+	n.lookAtDisk()
+	n.wg.Go(func() { n.watchDisk(n.life) })
 	if existing {
 		return n.join(restore)
 	}
@@ -207,8 +223,14 @@ func (n *Node) loadIdentity(existing bool) error {
 	if err != nil {
 		return err
 	}
+	epoch, err := n.own.Epoch()
+	if err != nil {
+		return err
+	}
+	n.epoch.Store(epoch)
 	if existing {
 		n.cluster.Store(&id)
+		n.settled.Store(true)
 	}
 	if existing && id.IsZero() {
 		return fmt.Errorf("%s has a log but node.db does not know its cluster: move the data directory away and start "+
@@ -219,7 +241,7 @@ func (n *Node) loadIdentity(existing bool) error {
 		if !m.Cluster.IsZero() && m.Cluster != id {
 			return fmt.Errorf("state.db belongs to cluster %s, node.db to %s: put back the files that belong together", m.Cluster, id)
 		}
-		n.epoch = m.Epoch
+		n.stateEpoch.Store(m.Epoch)
 		n.appliedIndex.Store(m.Applied)
 		n.seq.Store(m.Seq)
 		return nil
@@ -266,6 +288,7 @@ func (n *Node) meta(hash [32]byte) gossip.Meta {
 	m := gossip.Meta{
 		ID: n.id, Name: n.cfg.Name, Generation: n.own.Generation(), HTTPURL: n.cfg.HTTPAdvertise,
 		PeerAddr: n.listener.Addr().String(), Version: n.cfg.Version, CommandLevel: attendance.Level, BootstrapHash: hash,
+		NonVoter: n.cfg.NonVoter,
 	}
 	m.Incarnation, _ = incarnationNumber(n.own.Incarnation()) // listen has parsed it before
 	if id := n.clusterID(); !id.IsZero() {
@@ -274,28 +297,37 @@ func (n *Node) meta(hash [32]byte) gossip.Meta {
 	return m
 }
 
-// found waits until the founders agree, founds the cluster with them, and joins.
+// found waits until the founders agree and founds the cluster with them, or enters
+// the one that admits this node.
 func (n *Node) found(ctx context.Context) {
 	p, err := n.agree(ctx)
-	if err == nil && p.agreed {
+	switch {
+	case err != nil:
+	case p.agreed:
 		err = n.bootstrap(p)
+	case p.admission != nil:
+		err = n.enter(*p.admission)
 	}
 	if err != nil && !n.stopping.Load() {
 		n.cfg.Halt(fmt.Errorf("found the cluster: %w", err))
 	}
 }
 
-// agree waits for a plan that all founders agree on; the plan is without
-// agreement when ctx ends first.
+// agree waits for a plan that all founders agree on, or for the admission to a
+// cluster that is there already; the plan has neither when ctx ends first.
 func (n *Node) agree(ctx context.Context) (plan, error) {
 	intent, begun, err := n.founding()
 	if err != nil || begun {
 		return plan{set: intent, hash: hashOf(intent), agreed: begun}, err
 	}
 	var said plan
+	var asks applicant
 	for first := true; ; first = false {
 		members := n.gossip.Members()
 		p := planFoundation(members, n.cfg.BootstrapExpect, intent)
+		if n.cfg.NonVoter {
+			p = planReplica(members)
+		}
 		if n.cfg.BootstrapExpect == 1 && len(n.cfg.Join) > 0 && len(members) == 1 && !n.gossip.OnlyOwnSeeds() {
 			// Told to join others: a cluster of its own would be a second one.
 			p = plan{alone: n.clock.Now().Sub(n.started) >= aloneAfter}
@@ -316,6 +348,11 @@ func (n *Node) agree(ctx context.Context) (plan, error) {
 		}
 		if p.agreed {
 			return p, nil
+		}
+		if p.foreign != "" {
+			if a, ok := asks.apply(ctx, n, members); ok {
+				return plan{admission: &a}, nil
+			}
 		}
 		// Looked at again and again, not only on changes: updates of gossip may be
 		// merged or lost.
@@ -355,8 +392,11 @@ func (n *Node) intend(set raft.Configuration) error {
 func (n *Node) explainPlan(p plan, seen int) {
 	switch {
 	case p.foreign != "":
-		n.log.Warn("there is a cluster already and this node is not a member of it: it waits to be admitted",
-			"seen", p.foreign)
+		n.log.Info("there is a cluster already and this node is not a member of it: it asks to be admitted", "seen", p.foreign)
+	case p.twins != "":
+		n.log.Warn("two nodes have the same name: give each its own --node-id", "name", p.twins)
+	case n.cfg.NonVoter:
+		n.log.Info("waiting for a cluster to read from", "seen", seen)
 	case p.agreed:
 		n.log.Info("all founders agree", "cluster", clusterIDOf(p.hash))
 	case p.alone:
@@ -393,6 +433,7 @@ func (n *Node) bootstrap(p plan) error {
 		return err
 	}
 	n.cluster.Store(&id)
+	n.settled.Store(true)
 	if err := n.join(false); err != nil {
 		return err
 	}
@@ -413,7 +454,7 @@ func (n *Node) join(restore bool) error {
 	if n.transport, err = transport.NewRaftTransport(n.listener, transport.RaftConfig{Addresses: n, Logger: n.log}); err != nil {
 		return err
 	}
-	adapter := &fsm.Raft{Machine: n.machine}
+	adapter := &fsm.Raft{Machine: n.machine, Throttle: n.brake()}
 	notify := make(chan bool, 16)
 	cfg := n.raftConfig(restore)
 	cfg.NotifyCh = notify
@@ -422,8 +463,11 @@ func (n *Node) join(restore bool) error {
 	}
 	observations := make(chan raft.Observation, 64)
 	n.raft.RegisterObserver(raft.NewObserver(observations, false, func(o *raft.Observation) bool {
-		_, ok := o.Data.(raft.LeaderObservation)
-		return ok
+		switch o.Data.(type) {
+		case raft.LeaderObservation, raft.RaftState, raft.PeerObservation:
+			return true
+		}
+		return false
 	}))
 	close(n.joined)
 	n.wg.Go(func() { n.watchLeader(n.life, observations) })
@@ -432,6 +476,8 @@ func (n *Node) join(restore bool) error {
 	n.wg.Go(func() { n.forwards.run(n.life) })
 	n.wg.Go(func() { n.beacon(n.life) })
 	n.wg.Go(func() { n.probeLoop(n.life) })
+	n.wg.Go(func() { n.watchRemoval(n.life) })
+	n.wg.Go(func() { n.takeSnapshots(n.life) })
 	return nil
 }
 
@@ -447,7 +493,8 @@ func (n *Node) raftConfig(restore bool) *raft.Config {
 	c.LeaderLeaseTimeout = 250 * time.Millisecond * m
 	c.CommitTimeout = 20 * time.Millisecond * m
 	c.MaxAppendEntries = 64
-	c.TrailingLogs = 10_240
+	c.TrailingLogs = n.cfg.Snapshots.Trailing
+	c.SnapshotThreshold = never // takeSnapshots does, by size
 	// The library's restore at start would move the state back in time; CheckStart
 	// has judged whether there is anything to restore.
 	c.NoSnapshotRestoreOnStart = !restore
@@ -462,7 +509,7 @@ func (n *Node) Cluster() transport.Cluster {
 	if id.IsZero() {
 		return transport.Cluster{}
 	}
-	return transport.Cluster{ID: id.String(), Epoch: n.epoch, Admitted: true}
+	return transport.Cluster{ID: id.String(), Epoch: n.epoch.Load(), Admitted: true}
 }
 
 func (n *Node) clusterID() attendance.ClusterID {
@@ -486,6 +533,9 @@ func (n *Node) isLeader() bool { return n.member() && n.raft.State() == raft.Lea
 // committed is called by the state machine after each commit. It only notes and
 // wakes: the goroutine that applies must not wait for anybody.
 func (n *Node) committed(c fsm.Commit) {
+	if c.Restored {
+		n.restored()
+	}
 	n.appliedIndex.Store(c.Index)
 	n.seq.Store(c.LastSeq())
 	n.applied.wake()
@@ -614,10 +664,21 @@ func (n *Node) TransferLeadership(ctx context.Context) error {
 	}
 }
 
+// handOver hands leadership to whom raft chooses, handOverTo to one server.
 func (n *Node) handOver(ctx context.Context) error {
+	return n.awaitHandOver(ctx, n.raft.LeadershipTransfer)
+}
+
+func (n *Node) handOverTo(ctx context.Context, to transport.Target) error {
+	return n.awaitHandOver(ctx, func() raft.Future {
+		return n.raft.LeadershipTransferToServer(raft.ServerID(to.ID), raft.ServerAddress(to.Addr))
+	})
+}
+
+func (n *Node) awaitHandOver(ctx context.Context, begin func() raft.Future) error {
 	done := make(chan error, 1)
 	// It ends by itself at the latest when raft is shut down.
-	go func() { done <- n.wait(n.raft.LeadershipTransfer()) }()
+	go func() { done <- n.wait(begin()) }()
 	select {
 	case err := <-done:
 		return err

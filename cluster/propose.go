@@ -22,6 +22,7 @@ import (
 //	                                                 (the key answers if it was decided)
 //	                                                 else ErrUnknown at once
 //	command malformed                      no        no, unless it is unknown what became of it before
+//	disk of this node nearly full          no        no, unless it is unknown; the leader's is a no leader
 //	node outside a cluster                 no        yes, after a change or 20 ms
 //	node shutting down                     no        no
 //
@@ -47,7 +48,7 @@ func (n *Node) Propose(ctx context.Context, req Request) (Result, error) {
 		switch {
 		case err == nil:
 			return result, nil
-		case (errors.Is(err, ErrInvalid) || errors.Is(err, ErrClosing) || errors.Is(err, ErrOverloaded)) && !unknown:
+		case !unknown && isFinal(err):
 			return Result{}, err
 		case errors.Is(err, ErrUnknown):
 			unknown = true
@@ -64,6 +65,12 @@ func (n *Node) Propose(ctx context.Context, req Request) (Result, error) {
 	}
 }
 
+// isFinal reports whether an error says that nothing was decided and that it is in
+// vain to ask again at once.
+func isFinal(err error) bool {
+	return errors.Is(err, ErrInvalid) || errors.Is(err, ErrClosing) || errors.Is(err, ErrOverloaded) || errors.Is(err, ErrDiskLow)
+}
+
 // attempt asks the leader once: here, or over the node RPC.
 func (n *Node) attempt(ctx context.Context, req Request) (Result, error) {
 	p, err := newPending(req.Command, req.ReceivedAt)
@@ -76,6 +83,8 @@ func (n *Node) attempt(ctx context.Context, req Request) (Result, error) {
 		return Result{}, ErrClosing
 	case !n.member():
 		return Result{}, fmt.Errorf("%w: %w", ErrNoLeader, ErrNotMember) // nobody serves the queues
+	case n.roomy() != nil:
+		return Result{}, n.roomy()
 	case n.isLeader():
 		to = n.entries
 	}
@@ -107,28 +116,15 @@ func await(ctx context.Context, p *pending) (Result, error) {
 // propose is the leader's half: it stamps a batch, puts it into the log as one
 // entry and answers each command.
 func (n *Node) propose(batch []*pending) {
-	err := n.mayPropose()
-	if errors.Is(err, errClusterAhead) {
-		var others []*pending
-		batch, others = repairs(batch)
-		answerAll(others, err)
-		err = nil
-	}
-	if err != nil {
-		answerAll(batch, err)
-		return
-	}
-	if len(batch) == 0 {
-		return
-	}
-	start := n.clock.Now()
-	data, err := attendance.EncodeEntry(n.stamp(batch, start))
+	batch, start, future, err := n.enqueue(batch)
 	if err != nil {
 		n.log.Error("a batch could not be encoded", "commands", len(batch), "error", err)
 		refuseEncoding(batch, err, n.propose)
 		return
 	}
-	future := n.raft.Apply(data, enqueueTimeout)
+	if future == nil {
+		return
+	}
 	err = n.wait(future)
 	n.noteApply(err)
 	if err != nil {
@@ -148,6 +144,35 @@ func (n *Node) propose(batch []*pending) {
 			Outcome: outcomes[i], Leader: n.cfg.Name, Term: term, Index: future.Index(), Commit: now.Sub(p.received),
 		}}
 	}
+}
+
+// enqueue hands a batch to raft, or answers it where it may not be proposed; then
+// there is no future. The error is that of the encoding. When a restore begins, no
+// batch is on its way between the question whether it may be proposed and raft's
+// queue.
+func (n *Node) enqueue(batch []*pending) (taken []*pending, start time.Time, future raft.ApplyFuture, err error) {
+	n.restores.gate.RLock()
+	defer n.restores.gate.RUnlock()
+	err = n.mayPropose()
+	if errors.Is(err, errClusterAhead) {
+		var others []*pending
+		batch, others = repairs(batch)
+		answerAll(others, err)
+		err = nil
+	}
+	if err != nil {
+		answerAll(batch, err)
+		return nil, start, nil, nil
+	}
+	if len(batch) == 0 {
+		return nil, start, nil, nil
+	}
+	start = n.clock.Now()
+	data, err := attendance.EncodeEntry(n.stamp(batch, start))
+	if err != nil {
+		return batch, start, nil, err
+	}
+	return batch, start, n.raft.Apply(data, enqueueTimeout), nil
 }
 
 // stamp makes the entry: one proposal time, and each check-in as old as it is
@@ -191,6 +216,10 @@ func applyError(err error) error {
 // mayPropose says why this node may not propose now.
 func (n *Node) mayPropose() error {
 	switch {
+	case n.disk.low.Load():
+		return n.roomy()
+	case n.restores.running:
+		return fmt.Errorf("%w: a backup is being restored", ErrNoLeader)
 	case n.duties.clockTerm.Load() != n.raft.CurrentTerm():
 		return fmt.Errorf("%w: the new leader has not compared its clock yet", ErrNoLeader)
 	case n.duties.clock.Load() == clockWrong:

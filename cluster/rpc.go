@@ -22,6 +22,10 @@ const (
 	pathProbe     = "/probe"
 	pathCompare   = "/compare"
 	pathTransfer  = "/transfer"
+	pathRestore   = "/restore"
+	pathTerm      = "/term"
+	pathAdmit     = "/admit"
+	pathRemove    = "/remove"
 
 	// headerBudget carries what is left of the caller's time, in milliseconds.
 	headerBudget = "Hadir-Budget-Ms"
@@ -38,19 +42,31 @@ func (n *Node) handler() http.Handler {
 	mux.HandleFunc("POST "+pathPropose, n.members(n.servePropose))
 	mux.HandleFunc("GET "+pathReadIndex, n.members(n.serveReadIndex))
 	mux.HandleFunc("GET "+pathCompare, n.members(n.serveCompare))
+	mux.HandleFunc("GET "+pathTerm, n.members(n.serveTerm))
+	mux.HandleFunc("POST "+pathAdmit, n.serveAdmit)
+	mux.HandleFunc("POST "+pathRemove, n.members(n.serveRemove))
 	mux.HandleFunc("POST "+pathTransfer, n.members(n.serveTransfer))
+	mux.HandleFunc("POST "+pathRestore, n.membersOnly(n.serveRestore))
+	mux.HandleFunc("POST "+pathAsk, n.members(n.serveAsk))
 	return mux
 }
 
-// members lets only members of the same cluster through; a node that has none
+// membersOnly lets only members of the same cluster through; a node that has none
 // yet is told nothing but the probe.
-func (n *Node) members(next http.HandlerFunc) http.HandlerFunc {
+func (n *Node) membersOnly(next http.HandlerFunc) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		peer, ok := transport.PeerFrom(r.Context())
 		if own := n.clusterID(); !ok || own.IsZero() || peer.ClusterID != own.String() {
 			http.Error(w, "not a member of this cluster", http.StatusForbidden)
 			return
 		}
+		next(w, r)
+	}
+}
+
+// members is membersOnly with a budget, for what takes seconds at most.
+func (n *Node) members(next http.HandlerFunc) http.HandlerFunc {
+	return n.membersOnly(func(w http.ResponseWriter, r *http.Request) {
 		budget := maxBudget
 		if ms, err := strconv.ParseInt(r.Header.Get(headerBudget), 10, 32); err == nil && ms >= 0 {
 			budget = min(budget, time.Duration(ms)*time.Millisecond)
@@ -58,7 +74,7 @@ func (n *Node) members(next http.HandlerFunc) http.HandlerFunc {
 		ctx, cancel := context.WithTimeout(r.Context(), budget)
 		defer cancel()
 		next(w, r.WithContext(ctx))
-	}
+	})
 }
 
 // reply writes a message. The other side notices by itself when it is cut off.
@@ -108,7 +124,9 @@ func (n *Node) serveTransfer(w http.ResponseWriter, r *http.Request) {
 	reply(w, indexAnswer{code: codeOf(err)}.encode())
 }
 
-func (n *Node) serveProbe(w http.ResponseWriter, _ *http.Request) { reply(w, n.ownProbe().encode()) }
+func (n *Node) serveProbe(w http.ResponseWriter, r *http.Request) {
+	reply(w, encodeSections(n.ownProbe().encode(), n.serveNews(r)))
+}
 
 func (n *Node) serveCompare(w http.ResponseWriter, r *http.Request) {
 	index, err := strconv.ParseUint(r.Header.Get(headerIndex), 10, 64)
@@ -163,7 +181,14 @@ func (n *Node) call(ctx context.Context, to transport.Target, method, path strin
 // on copies, and has forgotten votes or is about to.
 func (n *Node) noteRefusal(err error) {
 	var refused *transport.RefusedError
-	if errors.As(err, &refused) && refused.Remote && refused.Code == transport.CodeStaleGeneration {
+	if !errors.As(err, &refused) {
+		return
+	}
+	if own := n.epoch.Load(); refused.Code == transport.CodeWrongEpoch && refused.Peer.Epoch > own {
+		n.log.Error("this node was left behind by a recovery of its cluster: move its data directory away and start it as a new node",
+			"peer", nameOf(refused.Peer.ID), "peer_epoch", refused.Peer.Epoch, "epoch", own)
+	}
+	if refused.Remote && refused.Code == transport.CodeStaleGeneration {
 		n.stale.Do(func() {
 			n.cfg.Halt(fmt.Errorf("%s has seen a newer start of server %s: %s is an old copy, or another process runs on a "+
 				"copy of it; move this data directory away and start it as a new node", nameOf(refused.Peer.ID), n.id, n.cfg.DataDir))

@@ -20,6 +20,10 @@ const (
 	codeUnknown    code = 3
 	codeInvalid    code = 4
 	codeClosing    code = 5
+
+	codeUnknownServer code = 6
+	codeQuorumAtRisk  code = 7
+	codeDiskLow       code = 8
 )
 
 var codes = []struct {
@@ -27,6 +31,7 @@ var codes = []struct {
 	err  error
 }{
 	{codeUnknown, ErrUnknown}, {codeOverloaded, ErrOverloaded}, {codeInvalid, ErrInvalid}, {codeClosing, ErrClosing},
+	{codeUnknownServer, ErrUnknownServer}, {codeQuorumAtRisk, ErrQuorumAtRisk}, {codeDiskLow, ErrDiskLow},
 	{codeNoLeader, ErrNoLeader}, {codeNoLeader, ErrNotLeader},
 }
 
@@ -49,6 +54,8 @@ func (c code) err() error {
 	switch c {
 	case codeOK:
 		return nil
+	case codeDiskLow: // of the leader: it hands over
+		return fmt.Errorf("%w: the leader's disk is nearly full", ErrNoLeader)
 	case codeClosing, codeNoLeader:
 		return fmt.Errorf("%w: the node that was asked does not lead", ErrNoLeader)
 	}
@@ -153,6 +160,49 @@ func decodeAnswers(b []byte, want int) ([]answer, error) {
 	return answers, nil
 }
 
+// encodeSections joins parts of an answer to which later versions add more: who
+// does not know a section leaves it alone.
+func encodeSections(sections ...[]byte) []byte {
+	w := attendance.NewWriter(nil)
+	w.Uint(1)
+	w.Uint(uint64(len(sections)))
+	for _, s := range sections {
+		w.Bytes(s)
+	}
+	return w.Data()
+}
+
+const maxSections = 64
+
+// decodeSections gives at least want sections; those that an older version did not
+// send are empty.
+func decodeSections(b []byte, want int) ([][]byte, error) {
+	r := attendance.NewReader(b)
+	r.Version(1)
+	n := r.Uint()
+	if n > maxSections {
+		return nil, fmt.Errorf("%w: %d sections", errWire, n)
+	}
+	sections := make([][]byte, max(uint64(want), n))
+	for i := range n {
+		sections[i] = r.Bytes()
+	}
+	if err := r.Err(); err != nil {
+		return nil, fmt.Errorf("%w: %w", errWire, err)
+	}
+	return sections, nil
+}
+
+// The sections of the answer to a probe.
+const (
+	sectionProbe = iota
+	sectionNotes
+	probeSections
+)
+
+// maxServers bounds what is believed about the size of a cluster.
+const maxServers = 1024
+
 // probe is what a node says about itself when another one asks.
 type probe struct {
 	name      string
@@ -167,6 +217,14 @@ type probe struct {
 	level     uint32
 	startedAt attendance.Millis
 	http      string
+	lastIndex uint64 // of the log
+	lastTerm  uint64 // of the log
+	settled   bool   // has noted that it may not lose its log
+	nonVoter  bool   // wants no vote
+	diskLow   bool   // takes nothing in
+	free      uint64 // bytes left for its files; 0 when it does not look
+	health    Health // of the leader
+	unhealthy []string
 }
 
 func (p probe) encode() []byte {
@@ -184,6 +242,19 @@ func (p probe) encode() []byte {
 	w.Uint(uint64(p.level))
 	w.Millis(p.startedAt)
 	w.String(p.http)
+	w.Uint(p.lastIndex)
+	w.Uint(p.lastTerm)
+	w.Bool(p.settled)
+	w.Bool(p.nonVoter)
+	w.Bool(p.diskLow)
+	w.Uint(p.free)
+	w.Bool(p.health.Known)
+	w.Bool(p.health.Healthy)
+	w.Uint(uint64(p.health.Tolerance))
+	w.Uint(uint64(len(p.unhealthy)))
+	for _, id := range p.unhealthy {
+		w.String(id)
+	}
 	return w.Data()
 }
 
@@ -193,6 +264,15 @@ func decodeProbe(b []byte) (probe, error) {
 	p := probe{
 		name: r.String(), role: Role(r.String()), term: r.Uint(), leader: r.String(), commit: r.Uint(), applied: r.Uint(),
 		seq: r.Uint(), wall: r.Millis(), version: r.String(), level: r.Uint32(), startedAt: r.Millis(), http: r.String(),
+		lastIndex: r.Uint(), lastTerm: r.Uint(), settled: r.Bool(), nonVoter: r.Bool(), diskLow: r.Bool(), free: r.Uint(),
+		health: Health{Known: r.Bool(), Healthy: r.Bool(), Tolerance: int(r.Uint32())},
+	}
+	unhealthy := r.Uint()
+	if unhealthy > maxServers {
+		return probe{}, fmt.Errorf("%w: %d servers", errWire, unhealthy)
+	}
+	for range unhealthy {
+		p.unhealthy = append(p.unhealthy, r.String())
 	}
 	if err := r.Err(); err != nil {
 		return probe{}, fmt.Errorf("%w: %w", errWire, err)

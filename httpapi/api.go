@@ -3,17 +3,21 @@ package httpapi
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"net/http"
 	"net/netip"
 	"runtime"
+	"sync"
 	"time"
 
 	"github.com/gorilla/mux"
 
 	"hadir/cluster"
 	"hadir/httpapi/password"
+	"hadir/httpapi/stream"
+	"hadir/httpapi/today"
 	"hadir/store"
 	"hadir/ui"
 )
@@ -30,6 +34,8 @@ type Node interface {
 	// Read runs f on a consistent picture of the state, as fresh as asked.
 	Read(ctx context.Context, how cluster.Read, f func(*store.ReadTx) error) (cluster.Freshness, error)
 	TransferLeadership(ctx context.Context) error
+	// Remove takes a server out of the cluster, by id or name.
+	Remove(ctx context.Context, who string) error
 	// Compare asks every node for its hashes.
 	Compare(ctx context.Context) ([]cluster.Comparison, error)
 }
@@ -71,14 +77,31 @@ type Config struct {
 	Metrics *Metrics
 	// TrustedProxies are whose X-Forwarded-For and -Proto are believed. Optional.
 	TrustedProxies []netip.Prefix
+	// Journal keeps what is refused at the door. Optional: nobody does.
+	Journal *Journal
+	// Queue keeps taps that cannot be decided at present. Optional: they are refused.
+	Queue Queue
+	// Watcher makes the stream. Optional: nothing is pushed.
+	Watcher Watcher
+	// StreamLimits are those of the stream. Optional: its own.
+	StreamLimits stream.Limits
+	// Exported names the export targets that have an event. It must not block.
+	// Optional: there are none.
+	Exported func(seq uint64) []string
 	// Demo and Accounts make the routes of a demo. Optional.
 	Demo     Demo
 	Accounts []Account
+	// Archive makes the routes of backups. Optional.
+	Archive Archive
+	// Exports makes the routes of SQL copies. Optional.
+	Exports Exports
 	// Budget is how long one request may wait for a decision or a fresh read.
 	// Optional: 2.5 s.
 	Budget time.Duration
 	// BodyTimeout is how long a body may take to arrive. Optional: 10 s.
 	BodyTimeout time.Duration
+	// ImportTime is how long one import of people may go on. Optional: 20 s.
+	ImportTime time.Duration
 	// Hashers is how many passwords are hashed at a time. Optional: one per core.
 	Hashers int
 }
@@ -86,6 +109,7 @@ type Config struct {
 const (
 	defaultBudget      = 2500 * time.Millisecond
 	defaultBodyTimeout = 10 * time.Second
+	defaultImportTime  = 20 * time.Second // far below answerTimeout, and what proxies wait
 	answerTimeout      = 60 * time.Second // for the whole answer to leave
 	waitingPerHasher   = 128
 )
@@ -98,7 +122,17 @@ type API struct {
 	origin *http.CrossOriginProtection
 	gate   *password.Gate
 	limits *limiter
+	paces  *pacer
+	today  today.Counter
 	noUser string // a hash that is checked when there is none, so that it takes as long
+	// A backup or a restore at a time.
+	copying sync.Mutex
+	// A verification of an export target at a time.
+	verifying sync.Mutex
+	// The description of the routes, as this instance has them.
+	contract *contract
+	push     *pushes     // nil without a Watcher
+	trace    func(*call) // sees every call at its end; tests hold the contract against it
 }
 
 // New gives the door to a node.
@@ -111,6 +145,9 @@ func New(c Config) (*API, error) {
 	}
 	if c.BodyTimeout == 0 {
 		c.BodyTimeout = defaultBodyTimeout
+	}
+	if c.ImportTime == 0 {
+		c.ImportTime = defaultImportTime
 	}
 	if c.Hashers == 0 {
 		c.Hashers = runtime.GOMAXPROCS(0)
@@ -128,13 +165,35 @@ func New(c Config) (*API, error) {
 	}
 	a := &API{
 		Config: c, pages: pages, origin: http.NewCrossOriginProtection(),
-		gate: password.NewGate(c.Hashers, waitingPerHasher*c.Hashers), limits: newLimiter(), noUser: noUser,
+		gate: password.NewGate(c.Hashers, waitingPerHasher*c.Hashers), limits: newLimiter(), paces: newPacer(), noUser: noUser,
 	}
 	if err := c.Metrics.watch(c.Node); err != nil {
 		return nil, err
 	}
-	a.router = a.routing()
+	if c.Exports != nil {
+		if err := c.Metrics.Register(newExportCollector(c.Exports)); err != nil {
+			return nil, err
+		}
+	}
+	if a.contract, err = describe(a.routes()); err != nil {
+		return nil, fmt.Errorf("httpapi: contract: %w", err)
+	}
+	a.router = routing(a.routes())
+	if c.Watcher != nil {
+		if a.push, err = newPushes(a); err != nil {
+			return nil, fmt.Errorf("httpapi: %w", err)
+		}
+	}
 	return a, nil
+}
+
+// Close ends the streams: every client is told to go to another node (4001). It
+// waits until they are gone, or until ctx ends, and then cuts off who is left. Other
+// requests are served as before, new streams are not. It may be called again.
+func (a *API) Close(ctx context.Context) {
+	if a.push != nil {
+		a.push.close(ctx)
+	}
 }
 
 // ServeHTTP implements http.Handler.

@@ -1,6 +1,7 @@
 package httpapi
 
 import (
+	"encoding/json"
 	"errors"
 	"net/http"
 	"strconv"
@@ -35,7 +36,7 @@ type listing struct {
 
 // run gives a page of what the scope may see.
 func (l listing) run(tx *store.ReadTx, s *scope) (page []attendance.Record, next store.Cursor, err error) {
-	if l.UserID == 0 && s.viewer.Role == attendance.Student {
+	if l.UserID == 0 && s.reach == reachOwn {
 		l.UserID = s.viewer.ID
 	}
 	if l.UserID != 0 {
@@ -111,13 +112,22 @@ func (l listing) cursorAt(tx *store.ReadTx, r attendance.Record) (store.Cursor, 
 }
 
 func getAttendances(c *call) error {
-	q, err := c.query(append([]string{"date", "from", "to", "user_id", "type", "node_id", "q", "limit", "cursor"}, readParams...)...)
+	q, err := c.query(append([]string{"date", "from", "to", "user_id", "type", "node_id", "q", "format", "limit", "cursor"}, readParams...)...)
 	if err != nil {
 		return err
 	}
-	l, how := q.listing(), q.read()
+	l, how, whole := q.listing(), q.read(), c.wantsCSV(q)
+	for _, name := range []string{"limit", "cursor"} {
+		if whole && q.text(name) != "" {
+			q.wrong(name, "does not go with CSV, which is the whole list")
+		}
+	}
 	if err := q.done(); err != nil {
 		return err
+	}
+	c.w.Header().Set("Vary", "Accept")
+	if whole {
+		return c.sendCSV(l, how)
 	}
 	var page []attendance.Record
 	var next store.Cursor
@@ -143,10 +153,13 @@ func getAttendances(c *call) error {
 	return c.json(http.StatusOK, jsonList(items, cursor, fresh))
 }
 
+// Days that no record is outside of.
+var firstDay, lastDay = attendance.UTCDay(0), attendance.UTCDay(attendance.MaxMillis)
+
 // listing reads the filters of the list.
 func (q *query) listing() listing {
 	l := listing{Query: store.Query{
-		From: attendance.UTCDay(0), To: attendance.UTCDay(attendance.MaxMillis), UserID: q.number("user_id", 1, maxID, 0),
+		From: firstDay, To: lastDay, UserID: q.number("user_id", 1, maxID, 0),
 		Node: q.text("node_id"), Limit: q.limit(),
 	}, name: attendance.FoldEmail(q.text("q"))}
 	from, hasFrom := q.day("from")
@@ -200,10 +213,12 @@ func getAttendance(c *call) error {
 	if err != nil {
 		return err
 	}
-	return c.json(http.StatusOK, struct {
-		attendanceJSON
-		freshJSON
-	}{jsonAttendance(record), jsonFresh(fresh)})
+	return c.json(http.StatusOK, attendanceStateJSON{jsonAttendance(record), jsonFresh(fresh)})
+}
+
+type attendanceStateJSON struct {
+	attendanceJSON
+	freshJSON
 }
 
 func visibleRecord(tx *store.ReadTx, who *visitor, id uint64) (attendance.Record, error) {
@@ -233,7 +248,8 @@ func getAttendanceLogs(c *call) error {
 	if err != nil {
 		return err
 	}
-	var items []eventJSON
+	var items []json.RawMessage
+	var last uint64
 	more := false
 	fresh, err := c.read(how, func(tx *store.ReadTx) error {
 		if _, err := visibleRecord(tx, c.who, id); err != nil {
@@ -251,9 +267,7 @@ func getAttendanceLogs(c *call) error {
 			if err != nil {
 				return err
 			}
-			if tap, ok := e.Detail.(attendance.Tap); ok {
-				items = append(items, jsonTap(e, tap))
-			}
+			items, last = append(items, jsonEvent(e)), seq
 		}
 		return nil
 	})
@@ -261,8 +275,8 @@ func getAttendanceLogs(c *call) error {
 		return err
 	}
 	next := ""
-	if more && len(items) > 0 {
-		next = strconv.FormatUint(items[len(items)-1].Seq, 10)
+	if more {
+		next = strconv.FormatUint(last, 10)
 	}
 	return c.json(http.StatusOK, jsonList(items, next, fresh))
 }

@@ -19,8 +19,20 @@ import (
 	"github.com/gorilla/mux"
 )
 
-// maxBody is the most that a request body may hold.
+// maxBody is the most that a request body may hold, but for a file of people.
 const maxBody = 64 << 10
+
+func (r *route) maxBody() int64 {
+	switch r.path {
+	case importPath:
+		return maxImport
+	case importPagePath:
+		return maxUpload
+	case restorePath:
+		return noLimit
+	}
+	return maxBody
+}
 
 // call is one request on its way through the door.
 type call struct {
@@ -31,16 +43,28 @@ type call struct {
 	id    string
 	began time.Time
 	who   *visitor // nil when nobody is signed in
+	note  attemptNote
+
+	// What the handler took, for the check of the contract.
+	params []string
+	in     *object
 }
 
 // answer notes what is sent.
 type answer struct {
 	http.ResponseWriter
-	status int
+	status  int
+	cleared func() error // whether the call may succeed
 }
 
-// WriteHeader implements http.ResponseWriter.
+// WriteHeader implements http.ResponseWriter. It panics when a handler is about
+// to answer what it did not ask whether it may; call.end makes a problem of it.
 func (w *answer) WriteHeader(status int) {
+	if status < http.StatusBadRequest {
+		if err := w.cleared(); err != nil {
+			panic(err)
+		}
+	}
 	if w.status == 0 {
 		w.status = status
 	}
@@ -50,7 +74,7 @@ func (w *answer) WriteHeader(status int) {
 // Write implements http.ResponseWriter.
 func (w *answer) Write(b []byte) (int, error) {
 	if w.status == 0 {
-		w.status = http.StatusOK
+		w.WriteHeader(http.StatusOK)
 	}
 	return w.ResponseWriter.Write(b)
 }
@@ -61,11 +85,12 @@ func (w *answer) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 // The policy of everything that is served: own scripts, styles and images, and
 // nothing else from anywhere.
 const contentPolicy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; " +
-	"form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+	"manifest-src 'self'; worker-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 
 // serve is the way of every request: what every answer has, then the router.
 func (a *API) serve(w http.ResponseWriter, r *http.Request) {
 	c := &call{api: a, w: &answer{ResponseWriter: w}, r: r, began: a.Clock.Now()}
+	c.w.cleared = c.cleared
 	c.id = c.requestID()
 	h := w.Header()
 	h.Set("X-Request-Id", c.id)
@@ -118,7 +143,7 @@ func (c *call) dispatch(m methods) {
 
 // enter is everything between the address and the handler.
 func (c *call) enter() error {
-	c.r.Body = http.MaxBytesReader(c.w, c.r.Body, maxBody)
+	c.r.Body = http.MaxBytesReader(c.w, c.r.Body, c.route.maxBody())
 	// A browser cannot be made to send a bearer token by another site; a cookie
 	// it can, and a sign-in, or an answer to nobody, too.
 	if c.r.Header.Get("Authorization") == "" {
@@ -126,16 +151,22 @@ func (c *call) enter() error {
 			return newProblem(codeCrossOrigin, "")
 		}
 	}
-	if c.route.access == anyone && !c.route.page {
+	if c.route.access.public() && !c.route.page {
 		return nil // such as health, which is to answer when nothing can be read
 	}
 	who, err := c.authenticate()
 	// A cookie that has run out is no reason to refuse a page that needs none.
-	if err != nil && (c.route.access != anyone || !errors.Is(err, errNoSession)) {
+	if err != nil && (!c.route.access.public() || !errors.Is(err, errNoSession)) {
 		return err
 	}
+	if who != nil {
+		who.reach = c.route.access.reach[kindOf(who)]
+	}
 	c.who = who
-	return c.route.access.check(who)
+	if err := c.route.access.check(who); err != nil {
+		return err
+	}
+	return c.inPace()
 }
 
 // end turns a panic into an answer, counts and logs.
@@ -151,6 +182,10 @@ func (c *call) end() {
 		}
 		c.fail(newProblem(codeInternal, "The request id says where to look in the log."))
 	}
+	if c.api.trace != nil {
+		c.api.trace(c)
+	}
+	c.remember()
 	took := c.api.Clock.Now().Sub(c.began)
 	path := "none"
 	if c.route != nil {
@@ -204,7 +239,7 @@ func (c *call) body(mediaType string) ([]byte, error) {
 		_ = http.NewResponseController(c.w).SetReadDeadline(time.Time{})
 		return body, nil
 	case errors.As(err, &tooLarge):
-		return nil, newProblem(codeTooLarge, "A body holds at most 64 KiB.")
+		return nil, newProblem(codeTooLarge, fmt.Sprintf("A body holds at most %d KiB here.", tooLarge.Limit>>10))
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		return nil, newProblem(codeTimeout, "")
 	}
@@ -217,7 +252,8 @@ func (c *call) object() (*object, error) {
 	if err != nil {
 		return nil, err
 	}
-	return parseObject(body)
+	c.in, err = parseObject(body)
+	return c.in, err
 }
 
 // json sends an answer.
@@ -250,26 +286,13 @@ func (c *call) plain(status int, text string) error {
 // plain words.
 func (c *call) fail(err error) {
 	p := *problemOf(err)
-	if p.Status >= http.StatusInternalServerError {
-		// While there is no leader every tap comes here: that is counted, not told.
-		level := slog.LevelDebug
-		switch p.Code {
-		case codeInternal, codeStorage:
-			level = slog.LevelError
-		case codeDemo, codeTransfer:
-			level = slog.LevelWarn
-		}
-		c.api.Log.Log(c.r.Context(), level, "request failed", "request", c.id, "code", string(p.Code), "error", err)
-	}
+	c.failed(&p, err)
 	if c.w.status != 0 {
 		return // an answer is on its way
 	}
 	h := c.w.Header()
 	if p.allow != "" {
 		h.Set("Allow", p.allow)
-	}
-	if p.retry > 0 {
-		h.Set("Retry-After", strconv.Itoa(int((p.retry+time.Second-1)/time.Second)))
 	}
 	if p.Status == http.StatusUnauthorized {
 		h.Set("WWW-Authenticate", `Bearer realm="hadir"`)
@@ -281,6 +304,25 @@ func (c *call) fail(err error) {
 	p.Instance = "urn:hadir:request:" + c.id
 	if err := c.send(p.Status, "application/problem+json", &p); err != nil {
 		c.api.Log.Error("a problem could not be encoded", "request", c.id, "error", err)
+	}
+}
+
+// failed notes and logs a problem, and says when to try again.
+func (c *call) failed(p *problem, err error) {
+	c.note.why = p.Code
+	if p.Status >= http.StatusInternalServerError {
+		// While there is no leader every tap comes here: that is counted, not told.
+		level := slog.LevelDebug
+		switch p.Code {
+		case codeInternal, codeStorage:
+			level = slog.LevelError
+		case codeDemo, codeTransfer:
+			level = slog.LevelWarn
+		}
+		c.api.Log.Log(c.r.Context(), level, "request failed", "request", c.id, "code", string(p.Code), "error", err)
+	}
+	if p.retry > 0 && c.w.status == 0 {
+		c.w.Header().Set("Retry-After", strconv.Itoa(int((p.retry+time.Second-1)/time.Second)))
 	}
 }
 

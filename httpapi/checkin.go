@@ -84,25 +84,33 @@ func (c *call) idempotencyKey() (string, error) {
 type attempt struct {
 	key    string
 	result cluster.Result
+	queued *Queued       // not decided yet
 	took   time.Duration // in all, as the client waited
 }
 
 // checkIn decides a tap that was received at a moment.
 func (c *call) checkIn(received time.Time, key string, b attendance.CheckIn) (attempt, error) {
+	if b.UserID == 0 && c.who.device != nil {
+		return attempt{}, invalidField("user_id", "is missing: a device says who checks in")
+	}
 	if b.UserID == 0 {
 		b.UserID = c.who.user.ID
 	}
-	if b.UserID != c.who.user.ID {
+	if !c.who.isSelf(b.UserID) {
 		if err := c.mayActFor(b.UserID); err != nil {
 			return attempt{}, err
 		}
 	}
-	result, err := c.proposeSince(received, c.who, key, b)
+	result, queued, err := c.decideOrRecord(received, key, b)
 	if err != nil {
 		p := *problemOf(err)
 		p.Key = key
 		c.api.Metrics.checkedIn(string(p.Code), false)
 		return attempt{}, &p
+	}
+	if queued != nil {
+		c.api.Metrics.checkedIn(queuedStatus, false)
+		return attempt{key: key, queued: queued}, nil
 	}
 	c.api.Metrics.checkedIn(result.Outcome.Status.String(), result.Outcome.Replayed)
 	return attempt{key: key, result: result, took: c.api.Clock.Now().Sub(c.began)}, nil
@@ -151,6 +159,9 @@ func postCheckIn(c *call) error {
 	if err != nil {
 		return err
 	}
+	if done.queued != nil {
+		return c.answerQueued(key, *done.queued)
+	}
 	out := done.result.Outcome
 	answer := jsonDecision(key, out)
 	answer.Sync = &syncJSON{
@@ -185,7 +196,10 @@ func getCheckIn(c *call) error {
 	if err != nil {
 		return err
 	}
-	who, how := q.number("user_id", 1, maxID, c.who.user.ID), q.read()
+	who, how := c.who.principal(), q.read()
+	if user := q.number("user_id", 1, maxID, 0); user != 0 {
+		who = attendance.Principal{Kind: attendance.UserPrincipal, ID: user}
+	}
 	if err := q.done(); err != nil {
 		return err
 	}
@@ -195,27 +209,32 @@ func getCheckIn(c *call) error {
 	}
 	out, fresh, err := c.attemptOf(who, key, how)
 	if err != nil {
-		return err
+		return c.findQueued(who, key, err)
 	}
-	answer := jsonDecision(key, out)
-	return c.json(http.StatusOK, struct {
-		decisionJSON
-		freshJSON
-	}{answer, jsonFresh(fresh)})
+	return c.json(http.StatusOK, checkInStateJSON{jsonDecision(key, out), jsonFresh(fresh)})
 }
 
-// attemptOf gives the decision under a key of a user, if the visitor may see it.
-func (c *call) attemptOf(user uint64, key string, how cluster.Read) (out attendance.Outcome, fresh cluster.Freshness, err error) {
+type checkInStateJSON struct {
+	decisionJSON
+	freshJSON
+}
+
+// attemptOf gives the decision under a key of somebody's, if the visitor may see
+// it.
+func (c *call) attemptOf(who attendance.Principal, key string, how cluster.Read) (out attendance.Outcome, fresh cluster.Freshness, err error) {
 	fresh, err = c.read(how, func(tx *store.ReadTx) error {
 		s, err := scopeOf(tx, c.who)
 		if err != nil {
 			return err
 		}
-		// A principal is a person too: whoever may see them may see what they did.
-		if err := s.need(user); err != nil {
-			return err
+		// Whoever may see a person may see what they did. A device sees what
+		// it did for those for whom it still may.
+		if who.Kind == attendance.UserPrincipal {
+			if err := s.need(who.ID); err != nil {
+				return err
+			}
 		}
-		row, known, err := tx.Key(attendance.Principal{Kind: attendance.UserPrincipal, ID: user}, key)
+		row, known, err := tx.Key(who, key)
 		if err != nil {
 			return err
 		}
@@ -226,8 +245,14 @@ func (c *call) attemptOf(user uint64, key string, how cluster.Read) (out attenda
 		if err != nil {
 			return err
 		}
-		if _, isTap := event.Detail.(attendance.Tap); !isTap {
+		tap, isTap := event.Detail.(attendance.Tap)
+		if !isTap {
 			return notFound("The key does not belong to a check-in.")
+		}
+		if who.Kind == attendance.DevicePrincipal {
+			if err := s.need(tap.UserID); err != nil {
+				return err
+			}
 		}
 		out, err = tx.OutcomeOf(event)
 		return err

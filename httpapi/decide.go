@@ -19,26 +19,41 @@ func (c *call) propose(who *visitor, key string, body attendance.Body) (cluster.
 
 // proposeSince is propose for what was received at a moment.
 func (c *call) proposeSince(received time.Time, who *visitor, key string, body attendance.Body) (cluster.Result, error) {
-	command := attendance.Command{Principal: who.principal(), Key: key, Node: c.api.Node.Name(), Body: body}
+	if err := c.cleared(); err != nil {
+		return cluster.Result{}, err
+	}
+	result, err := c.api.decide(c.r.Context(), received, who, key, body)
+	if err != nil {
+		return result, err
+	}
+	if result.Index > 0 {
+		c.index(result.Index)
+	}
+	if c.note.decided = true; result.Outcome.Replayed {
+		c.note.replayed = key
+	}
+	return result, nil
+}
+
+// decide asks for a decision within the budget. It may be called concurrently.
+func (a *API) decide(ctx context.Context, received time.Time, who *visitor, key string, body attendance.Body) (cluster.Result, error) {
+	command := attendance.Command{Principal: who.principal(), Key: key, Node: a.Node.Name(), Body: body}
 	// The state machine's own check: what it would halt on must not get past.
 	if err := command.Check(); err != nil {
 		return cluster.Result{}, fmt.Errorf("%w: %w", cluster.ErrInvalid, err)
 	}
-	ctx, cancel := context.WithTimeout(c.r.Context(), c.api.Budget)
+	ctx, cancel := context.WithTimeout(ctx, a.Budget)
 	defer cancel()
-	result, err := c.api.Node.Propose(ctx, cluster.Request{Command: command, ReceivedAt: received})
+	result, err := a.Node.Propose(ctx, cluster.Request{Command: command, ReceivedAt: received})
 	if err != nil {
 		certain := slices.ContainsFunc([]error{
-			cluster.ErrNoLeader, cluster.ErrOverloaded, cluster.ErrInvalid, cluster.ErrClosing, cluster.ErrNotMember,
+			cluster.ErrNoLeader, cluster.ErrOverloaded, cluster.ErrInvalid, cluster.ErrClosing, cluster.ErrNotMember, cluster.ErrDiskLow,
 		}, func(no error) bool { return errors.Is(err, no) })
 		if !certain {
 			// Whatever it is, nobody said that nothing was decided.
 			err = fmt.Errorf("%w: %w", cluster.ErrUnknown, err)
 		}
 		return cluster.Result{}, err
-	}
-	if result.Index > 0 {
-		c.index(result.Index)
 	}
 	return result, nil
 }

@@ -28,16 +28,20 @@ func postDemo(c *call) error {
 	if err := c.act(node, act); err != nil {
 		return err
 	}
-	return c.json(http.StatusOK, struct {
-		NodeID string `json:"node_id"`
-		Act    string `json:"act"`
-	}{node, act})
+	return c.json(http.StatusOK, demoActJSON{node, act})
+}
+
+type demoActJSON struct {
+	NodeID string `json:"node_id"`
+	Act    string `json:"act"`
 }
 
 // getDemoAccounts gives the sample people. The route is there only in a demo,
 // whose passwords are printed on its first page too.
 func getDemoAccounts(c *call) error {
-	return c.json(http.StatusOK, struct {
-		Items []Account `json:"items"`
-	}{c.api.Accounts})
+	return c.json(http.StatusOK, accountsJSON{c.api.Accounts})
+}
+
+type accountsJSON struct {
+	Items []Account `json:"items"`
 }

@@ -21,6 +21,15 @@
 //     plain words).
 //   - No secret is logged: no password, token or key, and no body.
 //
+// # What is kept out, and where it is seen
+//
+// A school is one address, so an address is only slowed down for failed sign-ins;
+// taps and other writes are paced for each person and device (limiter.go). What is
+// refused at the door, a failed sign-in and an answer from an earlier decision are
+// no events: raft would carry every stranger's request. They are lines of this
+// node's own journal (journal.go), which is bounded in rate and size and may lose
+// its last second in a crash.
+//
 // # Trade-offs
 //
 //   - Objects are read by a small reader of our own (object.go) and not by
@@ -29,6 +38,15 @@
 //   - Sessions cannot be ended one by one without a row for each; signing out
 //     forgets the cookie, and ?everywhere=true ends all sessions of the user through
 //     the log.
+//   - A command about a user or a group carries its name and the like as a whole. A
+//     change of one field is therefore put on the newest state, and what was decided
+//     in between is put back (users.go): fields are last-write-wins each for itself,
+//     but for a moment a change may look undone. Of groups only people come and go
+//     one by one; of two new names at once the later one holds.
+//   - A device token names no person: whoever holds it checks in anybody of its
+//     groups. It opens nothing else.
+//   - An import tells of each row instead of being all or nothing: a school with one
+//     wrong address gets in. It ends within its time and is sent again.
 //   - Failed sign-ins are counted by each node for itself. Three nodes allow three
 //     times as many, which Argon2id makes slow anyway.
 package httpapi

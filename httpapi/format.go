@@ -37,7 +37,10 @@ type decimal struct {
 }
 
 // MarshalJSON implements json.Marshaler.
-func (d decimal) MarshalJSON() ([]byte, error) {
+func (d decimal) MarshalJSON() ([]byte, error) { return []byte(d.String()), nil }
+
+// String gives the number without trailing zeros.
+func (d decimal) String() string {
 	n, sign := d.n, ""
 	if n < 0 {
 		n, sign = -n, "-"
@@ -50,7 +53,7 @@ func (d decimal) MarshalJSON() ([]byte, error) {
 	if fraction != "" {
 		fraction = "." + fraction
 	}
-	return []byte(sign + whole + fraction), nil
+	return sign + whole + fraction
 }
 
 // millis gives a duration in milliseconds with a tenth.

@@ -1,6 +1,7 @@
 package httpapi_test
 
 import (
+	"bytes"
 	"math"
 	"math/rand/v2"
 	"net/http"
@@ -10,8 +11,17 @@ import (
 	"testing"
 	"time"
 
+	"hadir/attendance"
 	"hadir/httpapi"
 )
+
+// paced lets so much time pass between two requests of one account that it is no
+// flood; longToken outlives that.
+const paced = 500 * time.Millisecond
+
+func (w *world) longToken(user uint64) string {
+	return httpapi.SignToken(bytes.Repeat([]byte{7}, 32), user, 0, 0, time.Date(9000, 1, 1, 0, 0, 0, 0, time.UTC))
+}
 
 func FuzzCheckInBody(f *testing.F) {
 	for _, s := range []string{
@@ -22,8 +32,9 @@ func FuzzCheckInBody(f *testing.F) {
 		f.Add([]byte(s))
 	}
 	w := newWorld(f)
-	token := w.tokenOf(aniID)
+	token := w.longToken(aniID)
 	f.Fuzz(func(t *testing.T, body []byte) {
+		w.clock.advance(paced)
 		before := w.node.proposals()
 		r := httptest.NewRequest(http.MethodPost, "/api/v1/checkins", strings.NewReader(string(body)))
 		r.Header.Set("Content-Type", "application/json")
@@ -45,13 +56,95 @@ func FuzzCheckInBody(f *testing.F) {
 	})
 }
 
+// FuzzRecordQueries: whatever stands behind the question mark, a list answers with
+// a page or says what is wrong, and never with a 5xx.
+func FuzzRecordQueries(f *testing.F) {
+	paths := []string{"attendances", "attendances/11/logs", "logs", "reviews", "journal", "stats/today", "checkins/" + key1}
+	for i, s := range []string{
+		"", "limit=1", "cursor=20000.1770000000000.11", "after=3&limit=2", "before=9&event_type=user.created", "from=2026-01-01&to=2026-12-31",
+		"date=0001-01-01", "from=9999-12-31", "min_index=18446744073709551615", "after=9223372036854775807", "before=9223372036854775807",
+		"cursor=-2147483648.0.18446744073709551615", "cursor=2147483647.253402300799999.0", "user_id=9223372036854775807&format=csv",
+		"q=%00&node_id=%ff", "q=i&limit=200&type=out", "consistency=strong&max_stale_ms=86400000", "a=1;b=2", "&&&=", "format=csv&user_id=0",
+	} {
+		f.Add(uint8(i), s)
+	}
+	w := newWorld(f)
+	w.tap(aniID, key1, tapIn)
+	w.tap(budiID, key1, `{"type":"in","offline":true,"client_time":"2026-01-05T06:58:13Z"}`)
+	tokens := []string{w.tokenOf(adminID), w.tokenOf(teacherID), w.tokenOf(aniID)}
+	f.Fuzz(func(t *testing.T, where uint8, query string) {
+		before := w.node.proposals()
+		for _, token := range tokens {
+			r := httptest.NewRequest(http.MethodGet, "/api/v1/"+paths[int(where)%len(paths)], nil)
+			r.URL.RawQuery = query
+			r.Header.Set("Authorization", "Bearer "+token)
+			to := httptest.NewRecorder()
+			w.api.ServeHTTP(to, r)
+			switch to.Code {
+			case 200, 400, 403, 404:
+			case 503:
+				if !strings.Contains(to.Body.String(), `"code":"behind"`) { // min_index of the future
+					t.Errorf("%s?%s: %s", r.URL.Path, query, to.Body)
+				}
+			default:
+				t.Errorf("%s?%s: %d %s", r.URL.Path, query, to.Code, to.Body)
+			}
+		}
+		if w.node.proposals() != before {
+			t.Errorf("%q proposed something", query)
+		}
+	})
+}
+
+// FuzzReview: a decision is one proposal, and everything else none.
+func FuzzReview(f *testing.F) {
+	for _, s := range []string{
+		`{"decision":"accept"}`, `{"decision":"reject","note":"x"}`, `{}`, `{"decision":"accept","note":""}`, "{\"decision\":\"reject\",\"note\":\"\\u0000\"}",
+		`{"decision":"reject","note":"é ✓"}`, `[]`, `{"decision":null}`, `{"decision":"ACCEPT"}`,
+	} {
+		f.Add("11", []byte(s))
+		f.Add("12", []byte(s))
+	}
+	for _, path := range []string{"0", "-1", "99999999999999999999", "1e3", "%31", "é", " "} {
+		f.Add(path, []byte(`{"decision":"reject"}`))
+	}
+	w := newWorld(f)
+	w.recorded(aniID, attendance.In, key1, w.clock.Now().Add(-8*24*time.Hour))
+	claim := `{"type":"in","offline":true,"client_time":"2026-01-05T06:58:13Z"}`
+	w.tap(budiID, key1, claim)
+	token := w.longToken(adminID)
+	f.Fuzz(func(t *testing.T, seq string, body []byte) {
+		w.clock.advance(paced)
+		before := w.node.proposals()
+		r := httptest.NewRequest(http.MethodPost, "/api/v1/reviews/x", strings.NewReader(string(body)))
+		r.URL.Path = "/api/v1/reviews/" + seq
+		r.Header.Set("Content-Type", "application/json")
+		r.Header.Set("Authorization", "Bearer "+token)
+		to := httptest.NewRecorder()
+		w.api.ServeHTTP(to, r)
+		switch proposed := w.node.proposals() - before; to.Code {
+		case 200:
+			if proposed != 1 {
+				t.Errorf("%d with %d proposals", to.Code, proposed)
+			}
+		case 400, 404, 409, 413, 422:
+			if proposed != 0 {
+				t.Errorf("%d, and proposed: %s", to.Code, to.Body)
+			}
+		default:
+			t.Errorf("%d for %q %q: %s", to.Code, seq, body, to.Body)
+		}
+	})
+}
+
 func FuzzIdempotencyKey(f *testing.F) {
 	for _, s := range []string{key1, strings.ToUpper(key1), `"` + key1 + `"`, "01JDQ8Z5T3W1X9V7K2M4N6P8R0", "01jdq8z5t3w1x9v7k2m4n6p8r0", "", "x", "é", `""`} {
 		f.Add(s)
 	}
 	w := newWorld(f)
-	token := w.tokenOf(aniID)
+	token := w.longToken(aniID)
 	f.Fuzz(func(t *testing.T, key string) {
+		w.clock.advance(paced)
 		if canonical, ok := httpapi.ParseKey(key); ok {
 			if again, ok := httpapi.ParseKey(canonical); !ok || again != canonical {
 				t.Errorf("%q is canonically %q, and that is %q", key, canonical, again)

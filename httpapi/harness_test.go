@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -66,10 +67,16 @@ type fakeNode struct {
 	refuse   error // of every proposal
 	unread   error // of every read
 	status   func(*cluster.Status)
-	moved    int // transfers of leadership
+	moved    int      // transfers of leadership
+	gone     []string // servers that were removed
 	moveErr  error
 	compared []cluster.Comparison
 	hold     chan struct{} // reads wait for it, when it is there
+	// before looks at each proposal, may have others applied first, and refuses it
+	// with an error.
+	before func(cluster.Request) error
+	// reading is called before each read, when it is there.
+	reading func()
 }
 
 func (n *fakeNode) Name() string { return "n1" }
@@ -86,6 +93,11 @@ func (n *fakeNode) Propose(ctx context.Context, req cluster.Request) (cluster.Re
 	n.proposed++
 	if n.refuse != nil {
 		return cluster.Result{}, n.refuse
+	}
+	if n.before != nil {
+		if err := n.before(req); err != nil {
+			return cluster.Result{}, err
+		}
 	}
 	return n.apply(req)
 }
@@ -115,7 +127,16 @@ func (n *fakeNode) apply(req cluster.Request) (cluster.Result, error) {
 
 func (n *fakeNode) Read(ctx context.Context, how cluster.Read, f func(*store.ReadTx) error) (cluster.Freshness, error) {
 	n.mu.Lock()
+	reading := n.reading
+	n.mu.Unlock()
+	if reading != nil {
+		reading()
+	}
+	n.mu.Lock()
 	unread, applied, hold := n.unread, n.applied, n.hold
+	if how.Consistency == cluster.Strong && errors.Is(n.refuse, cluster.ErrNoLeader) {
+		unread = n.refuse // it takes a leader as well
+	}
 	n.mu.Unlock()
 	fresh := cluster.Freshness{Index: applied, AsOf: n.clock.Now(), Age: 0}
 	if hold != nil {
@@ -156,6 +177,13 @@ func (n *fakeNode) TransferLeadership(context.Context) error {
 	return n.moveErr
 }
 
+func (n *fakeNode) Remove(_ context.Context, who string) error {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.gone = append(n.gone, who)
+	return n.moveErr
+}
+
 func (n *fakeNode) Compare(context.Context) ([]cluster.Comparison, error) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -173,6 +201,12 @@ func (n *fakeNode) proposals() int {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	return n.proposed
+}
+
+func (n *fakeNode) transfers() int {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.moved
 }
 
 // The sample school.
@@ -196,6 +230,7 @@ type world struct {
 	api   *httpapi.API
 	url   string
 	demo  *fakeDemo
+	watch *fakeWatch
 	token map[int]string
 }
 
@@ -258,11 +293,39 @@ func (n *fakeNode) setUp(t testing.TB, body attendance.Body) {
 	}
 }
 
+// setUpAll is setUp for many at once.
+func (n *fakeNode) setUpAll(t testing.TB, bodies ...attendance.Body) {
+	t.Helper()
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	entry := attendance.Entry{Level: 1, Cluster: attendance.ClusterID{1, 2, 3}, ProposedAt: attendance.MillisOf(n.clock.Now())}
+	for _, body := range bodies {
+		entry.Commands = append(entry.Commands, attendance.Command{
+			Principal: attendance.Principal{Kind: attendance.SystemPrincipal}, Node: "n1", Body: body,
+		})
+	}
+	data, err := attendance.EncodeEntry(entry)
+	if err != nil {
+		t.Fatal(err)
+	}
+	outcomes, err := n.machine.Apply([]fsm.Entry{{Index: n.applied + 1, Term: 3, Data: data}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	n.applied++
+	for _, o := range outcomes[0] {
+		if o.Status != attendance.DoneStatus {
+			t.Fatalf("set-up: %+v", o)
+		}
+	}
+}
+
 // newWorld gives a world; options change the configuration.
 func newWorld(t testing.TB, options ...func(*httpapi.Config)) *world {
 	t.Helper()
 	clock := &testClock{}
 	w := &world{t: t, clock: clock, node: newNode(t, clock), demo: &fakeDemo{}, token: make(map[int]string)}
+	w.watch = newWatch(w.node)
 	hash, err := hashed()
 	if err != nil {
 		t.Fatal(err)
@@ -280,7 +343,7 @@ func newWorld(t testing.TB, options ...func(*httpapi.Config)) *world {
 	w.node.setUp(t, attendance.DeactivateUser{UserID: goneID})
 	c := httpapi.Config{
 		Node: w.node, Clock: clock, Rand: rand.Reader, Log: slog.New(slog.DiscardHandler), Hashers: 1, BodyTimeout: time.Minute,
-		Demo: w.demo, Accounts: []httpapi.Account{
+		Watcher: w.watch, Demo: w.demo, Accounts: []httpapi.Account{
 			{Name: "Admin", Email: emails[adminID], Password: word, Role: "admin"},
 			{Name: "Ani", Email: emails[aniID], Password: word, Role: "student"},
 		},
@@ -291,10 +354,18 @@ func newWorld(t testing.TB, options ...func(*httpapi.Config)) *world {
 	if w.api, err = httpapi.New(c); err != nil {
 		t.Fatal(err)
 	}
+	w.api.Trace(func(c httpapi.Call) {
+		if l, err := contract(); err != nil {
+			t.Errorf("contract: %v", err)
+		} else if err := l.saw(c); err != nil {
+			t.Errorf("contract: %v", err)
+		}
+	})
 	server := httptest.NewUnstartedServer(w.api)
 	server.Config = httpapi.NewServer(w.api, c.Log)
 	server.Start()
 	t.Cleanup(server.Close)
+	t.Cleanup(func() { w.api.Close(context.Background()) })
 	w.url = server.URL
 	return w
 }
@@ -341,6 +412,13 @@ func read(t testing.TB, response *http.Response, err error) reply {
 		if response.Header.Get(h) == "" {
 			t.Errorf("%s %s: no %s", response.Request.Method, response.Request.URL, h)
 		}
+	}
+	l, err := contract()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := l.check(response.Request, response.StatusCode, response.Header, body); err != nil {
+		t.Errorf("contract: %v", err)
 	}
 	return r
 }

@@ -1,6 +1,8 @@
 package httpapi
 
 import (
+	"maps"
+	"net/http"
 	"net/netip"
 	"sync"
 	"time"
@@ -31,6 +33,62 @@ const maxLimits = 20_000
 type limitKey struct {
 	from    netip.Addr
 	account string
+}
+
+// paces are what each kind of visitor may ask to be decided: taps and every other
+// write. No person taps twice a second for minutes, but a script or a stuck client
+// under one account would fill the log for ever, duplicates being events, too. A
+// gate's tablet stands for a whole school, and an admin for its scripts.
+var paces = [kinds]allowance{
+	student: {burst: 120, every: 500 * time.Millisecond},
+	teacher: {burst: 300, every: 200 * time.Millisecond},
+	admin:   {burst: 2_000, every: 10 * time.Millisecond},
+	device:  {burst: 5_000, every: 2 * time.Millisecond},
+}
+
+// pacer is a token bucket for each person and device, whatever address they come
+// from: a school is one address.
+type pacer struct {
+	mu sync.Mutex
+	// When the bucket of a principal will be full again.
+	full  map[attendance.Principal]time.Time
+	sweep int // how many rows are worth a look for those that are
+}
+
+func newPacer() *pacer {
+	return &pacer{full: make(map[attendance.Principal]time.Time), sweep: maxLimits}
+}
+
+// take takes one from the bucket or says how long until there is one.
+func (p *pacer) take(now time.Time, who attendance.Principal, a allowance) (wait time.Duration) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	full := maxTime(p.full[who], now)
+	if wait = full.Sub(now) - time.Duration(a.burst-1)*a.every; wait > 0 {
+		return wait
+	}
+	if len(p.full) >= p.sweep {
+		// Whose bucket is full again loses nothing; of the others there are no more
+		// than accounts.
+		maps.DeleteFunc(p.full, func(_ attendance.Principal, full time.Time) bool { return !full.After(now) })
+		p.sweep = max(maxLimits, 2*len(p.full))
+	}
+	p.full[who] = full.Add(a.every)
+	return 0
+}
+
+// inPace refuses what a visitor sends faster than their kind may. Reading is free.
+func (c *call) inPace() error {
+	if c.who == nil || c.r.Method == http.MethodGet || c.r.Method == http.MethodHead {
+		return nil
+	}
+	wait := c.api.paces.take(c.began, c.who.principal(), paces[kindOf(c.who)])
+	if wait == 0 {
+		return nil
+	}
+	p := newProblem(codeRateLimited, "This account sends faster than it may. Nothing was done. Wait before the next request.")
+	p.retry = wait
+	return p
 }
 
 // limiter counts failed sign-ins, each until it is forgotten. Successes cost

@@ -5,6 +5,8 @@ import (
 	"net/netip"
 	"testing"
 	"time"
+
+	"hadir/attendance"
 )
 
 func TestLimiter(t *testing.T) {
@@ -67,5 +69,67 @@ func TestLimiterIsBounded(t *testing.T) {
 	}
 	if n := len(l.clear); n > maxLimits+1 {
 		t.Errorf("%d rows", n)
+	}
+}
+
+// A school morning: 1 500 people sign in and check in behind one address within
+// a minute, some of them mistype, and nobody waits.
+func TestLimiterSchoolMorning(t *testing.T) {
+	now := time.UnixMilli(1_770_000_000_000)
+	l, p := newLimiter(), newPacer()
+	gate := netip.MustParseAddr("203.0.113.7")
+	for i := range uint64(1_500) {
+		now = now.Add(40 * time.Millisecond)
+		account := fmt.Sprint(i, "@x")
+		attempts := 1
+		if i%15 == 0 {
+			attempts = 2 // 100 mistype
+			l.failed(now, gate, account)
+		}
+		for range attempts {
+			if wait := l.wait(now, gate, account); wait != 0 {
+				t.Fatalf("person %d waits %s to sign in", i, wait)
+			}
+		}
+		if wait := p.take(now, attendance.Principal{Kind: attendance.UserPrincipal, ID: i + 1}, paces[student]); wait != 0 {
+			t.Fatalf("person %d waits %s", i, wait)
+		}
+		// The tablet at the gate stands for all of them.
+		if wait := p.take(now, attendance.Principal{Kind: attendance.DevicePrincipal, ID: 1}, paces[device]); wait != 0 {
+			t.Fatalf("the tablet waits %s for person %d", wait, i)
+		}
+	}
+}
+
+func TestPacer(t *testing.T) {
+	now := time.UnixMilli(1_770_000_000_000)
+	p, a := newPacer(), allowance{burst: 3, every: time.Second}
+	ani, budi := attendance.Principal{Kind: attendance.UserPrincipal, ID: 3}, attendance.Principal{Kind: attendance.DevicePrincipal, ID: 3}
+	for _, c := range []struct {
+		after time.Duration
+		who   attendance.Principal
+		wait  time.Duration
+	}{
+		{0, ani, 0}, {0, ani, 0}, {0, ani, 0}, {0, ani, time.Second}, {0, ani, time.Second}, {0, budi, 0},
+		{900 * time.Millisecond, ani, 100 * time.Millisecond}, {100 * time.Millisecond, ani, 0}, {0, ani, time.Second},
+		{time.Hour, ani, 0}, {0, ani, 0}, {0, ani, 0}, {0, ani, time.Second},
+	} {
+		now = now.Add(c.after)
+		if got := p.take(now, c.who, a); got != c.wait {
+			t.Errorf("%s at %s waits %s, want %s", c.who, now.UTC().Format(time.TimeOnly), got, c.wait)
+		}
+	}
+	// Those who have been away are forgotten.
+	for i := range uint64(3 * maxLimits) {
+		now = now.Add(time.Millisecond)
+		p.take(now, attendance.Principal{Kind: attendance.UserPrincipal, ID: i}, a)
+	}
+	if n := len(p.full); n > maxLimits+3_001 {
+		t.Errorf("%d rows", n)
+	}
+	for k := range kinds {
+		if k != nobody && (paces[k].burst == 0 || paces[k].every == 0) {
+			t.Errorf("%s has no pace", k)
+		}
 	}
 }

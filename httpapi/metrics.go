@@ -28,6 +28,8 @@ type Metrics struct {
 	storeLogs  *prometheus.HistogramVec
 	elections  prometheus.Counter
 	leaderless prometheus.Histogram
+	changes    *prometheus.CounterVec
+	snapshots  prometheus.Histogram
 }
 
 var _ cluster.Observer = (*Metrics)(nil)
@@ -71,13 +73,21 @@ func NewMetrics(version string) *Metrics {
 			Name: "hadir_leaderless_seconds", Help: "How long there had been no leader.",
 			Buckets: prometheus.ExponentialBucketsRange(0.1, 120, 12),
 		}),
+		changes: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "hadir_member_changes_total",
+			Help: "Servers that this node, as the leader, has admitted, replaced, promoted or removed.",
+		}, []string{"act"}),
+		snapshots: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Name: "hadir_snapshot_seconds", Help: "Time to take a snapshot of the state.",
+			Buckets: prometheus.ExponentialBucketsRange(0.01, 300, 12),
+		}),
 	}
 	info := prometheus.NewGauge(prometheus.GaugeOpts{
 		Name: "hadir_build_info", Help: "1, with the version.", ConstLabels: prometheus.Labels{"version": version},
 	})
 	info.Set(1)
 	m.registry.MustRegister(m.checkIns, m.replays, m.signIns, m.requests, m.seconds, m.commit, m.batch, m.forward,
-		m.storeLogs, m.elections, m.leaderless, info,
+		m.storeLogs, m.elections, m.leaderless, m.changes, m.snapshots, info,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }
@@ -105,6 +115,12 @@ func (m *Metrics) Elected(leaderless time.Duration) {
 	m.leaderless.Observe(leaderless.Seconds())
 }
 
+// MemberChanged implements cluster.Observer.
+func (m *Metrics) MemberChanged(act string) { m.changes.WithLabelValues(act).Inc() }
+
+// Snapshotted implements cluster.Observer.
+func (m *Metrics) Snapshotted(took time.Duration) { m.snapshots.Observe(took.Seconds()) }
+
 func (m *Metrics) checkedIn(outcome string, replayed bool) {
 	if replayed {
 		m.replays.Inc()
@@ -121,12 +137,15 @@ var methodLabels = map[string]string{
 	http.MethodPut: "PUT", http.MethodPatch: "PATCH", http.MethodOptions: "OPTIONS",
 }
 
-func (m *Metrics) served(method, route string, status int, took time.Duration) {
-	label, known := methodLabels[method]
-	if !known {
-		label = "other"
+func methodLabel(method string) string {
+	if label, known := methodLabels[method]; known {
+		return label
 	}
-	m.requests.WithLabelValues(label, route, strconv.Itoa(status)).Inc()
+	return "other"
+}
+
+func (m *Metrics) served(method, route string, status int, took time.Duration) {
+	m.requests.WithLabelValues(methodLabel(method), route, strconv.Itoa(status)).Inc()
 	m.seconds.WithLabelValues(route).Observe(took.Seconds())
 }
 
@@ -146,6 +165,12 @@ func (m *Metrics) watch(n Node) error {
 		age:       gauge("fresh_age_seconds", "Age of the proof of freshness; -1 when there is none."),
 		stale:     gauge("stale", "1 when reads of this node say stale."),
 		canLose:   gauge("can_lose", "Voters that may fail before nothing is decided."),
+		voters:    gauge("voters", "Servers with a vote."),
+		members:   gauge("members", "Servers of the cluster, those without a vote included."),
+		healthy:   gauge("healthy", "1 when the leader's autopilot finds every server healthy, 0 when not; -1 while nobody says."),
+		tolerance: gauge("failure_tolerance", "Healthy voters that may fail, by the leader's autopilot; -1 while nobody says."),
+		diskFree:  gauge("disk_free_bytes", "Bytes left for this node's files."),
+		diskLow:   gauge("disk_low", "1 while this node takes nothing in because its disk is nearly full."),
 		reachable: gauge("node_reachable", "1 when a node answered a probe lately.", "node"),
 	})
 }
@@ -154,12 +179,14 @@ type statusCollector struct {
 	node Node
 
 	leader, known, term, applied, lag, seq, age, stale, canLose, reachable *prometheus.Desc
+	voters, members, healthy, tolerance, diskFree, diskLow                 *prometheus.Desc
 }
 
 // Describe implements prometheus.Collector.
 func (s *statusCollector) Describe(to chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
 		s.leader, s.known, s.term, s.applied, s.lag, s.seq, s.age, s.stale, s.canLose, s.reachable,
+		s.voters, s.members, s.healthy, s.tolerance, s.diskFree, s.diskLow,
 	} {
 		to <- d
 	}
@@ -182,6 +209,20 @@ func (s *statusCollector) Collect(to chan<- prometheus.Metric) {
 	} else {
 		put(s.age, view.Fresh.Age.Seconds())
 	}
+	healthy, tolerance := -1.0, -1.0
+	if view.Health.Known {
+		healthy, tolerance = one(view.Health.Healthy), float64(view.Health.Tolerance)
+	}
+	put(s.healthy, healthy)
+	put(s.tolerance, tolerance)
+	voters := 0
+	for _, n := range view.Nodes {
+		if n.Voter {
+			voters++
+		}
+	}
+	put(s.voters, float64(voters))
+	put(s.members, float64(len(view.Nodes)))
 	seen := make(map[string]bool)
 	for _, n := range view.Nodes {
 		if seen[n.Name] {
@@ -192,6 +233,8 @@ func (s *statusCollector) Collect(to chan<- prometheus.Metric) {
 		if n.Name == view.Node {
 			put(s.lag, float64(n.Lag))
 			put(s.seq, float64(n.Seq))
+			put(s.diskFree, float64(n.DiskFree))
+			put(s.diskLow, one(n.DiskLow))
 		}
 	}
 }

@@ -22,8 +22,9 @@ const maxFieldErrors = 20
 // has another type, is out of range or was not taken at all is gathered, so that
 // a client learns everything at once.
 type object struct {
-	raw  map[string]json.RawMessage
-	errs []fieldError
+	raw   map[string]json.RawMessage
+	errs  []fieldError
+	taken []string // the fields that were there and asked for
 }
 
 // parseObject reads exactly one object.
@@ -73,6 +74,9 @@ func (o *object) wrong(field, reason string) {
 // take gives a field's value and takes it off; null counts as absent.
 func (o *object) take(field string) (json.RawMessage, bool) {
 	v, ok := o.raw[field]
+	if ok {
+		o.taken = append(o.taken, field)
+	}
 	delete(o.raw, field)
 	return v, ok && string(v) != "null"
 }
@@ -120,11 +124,21 @@ func (o *object) isWrong(field string) bool {
 
 // flag gives a bool, false when absent.
 func (o *object) flag(field string) bool {
+	yes := o.choice(field)
+	return yes != nil && *yes
+}
+
+// choice gives a bool, nil when absent.
+func (o *object) choice(field string) *bool {
 	v, given := o.take(field)
-	if given && string(v) != "true" && string(v) != "false" {
+	if !given {
+		return nil
+	}
+	yes := string(v) == "true"
+	if !yes && string(v) != "false" {
 		o.wrong(field, "is neither true nor false")
 	}
-	return string(v) == "true"
+	return &yes
 }
 
 // id gives a positive integer, 0 when absent.
@@ -133,12 +147,44 @@ func (o *object) id(field string) uint64 {
 	if !given {
 		return 0
 	}
-	// Bits 63 and 64 of an id do not survive the numbers of other languages.
-	n, err := strconv.ParseUint(string(v), 10, 63)
-	if err != nil || n == 0 {
+	n, ok := parseID(v)
+	if !ok {
 		o.wrong(field, "is not a positive integer")
 	}
 	return n
+}
+
+func parseID(v json.RawMessage) (id uint64, ok bool) {
+	// Bits 63 and 64 of an id do not survive the numbers of other languages.
+	id, err := strconv.ParseUint(string(v), 10, 63)
+	return id, err == nil && id > 0
+}
+
+// ids gives a set of ids, ascending and each once, however the client wrote it.
+func (o *object) ids(field string, most int) (ids []uint64, given bool) {
+	v, given := o.take(field)
+	if !given {
+		return nil, false
+	}
+	var items []json.RawMessage
+	if v[0] != '[' || json.Unmarshal(v, &items) != nil {
+		o.wrong(field, "is not a list")
+		return nil, false
+	}
+	if len(items) > most {
+		o.wrong(field, fmt.Sprintf("has more than %d items", most))
+		return nil, false
+	}
+	for _, item := range items {
+		id, ok := parseID(item)
+		if !ok {
+			o.wrong(field, "has an item that is not a positive integer")
+			return nil, false
+		}
+		ids = append(ids, id)
+	}
+	slices.Sort(ids)
+	return slices.Compact(ids), true
 }
 
 // scaled gives a number times 10^places as an integer, see fixedPoint.

@@ -44,9 +44,15 @@ func (c *call) keepLang() {
 
 // navigation is where each role may go.
 var navigation = map[attendance.Role][]ui.NavItem{
-	attendance.Student: {{Key: "home", Href: "/"}},
-	attendance.Teacher: {{Key: "home", Href: "/"}, {Key: "cluster", Href: "/cluster"}},
-	attendance.Admin:   {{Key: "home", Href: "/"}, {Key: "cluster", Href: "/cluster"}},
+	attendance.Student: {{Key: "home", Href: "/"}, {Key: "history", Href: "/history"}},
+	attendance.Teacher: {
+		{Key: "home", Href: "/"}, {Key: "history", Href: "/history"}, {Key: "groups", Href: "/groups"},
+		{Key: "dashboard", Href: "/dashboard"}, {Key: "cluster", Href: "/cluster"},
+	},
+	attendance.Admin: {
+		{Key: "home", Href: "/"}, {Key: "history", Href: "/history"}, {Key: "groups", Href: "/groups"},
+		{Key: "dashboard", Href: "/dashboard"}, {Key: "cluster", Href: "/cluster"},
+	},
 }
 
 func (c *call) frame(active string) ui.Frame {
@@ -111,7 +117,11 @@ func (c *call) notice(p *problem) {
 }
 
 func isPart(path string) bool {
-	return path == "/today" || path == "/pulse" || path == "/cluster/nodes"
+	switch path {
+	case "/today", "/pulse", "/cluster/nodes", "/groups/list", "/groups/{id}/members", onlinePath + "/list":
+		return true
+	}
+	return false
 }
 
 // form reads the fields of a post from a page.
@@ -229,6 +239,10 @@ func checkInPage(c *call) error {
 	zone, err := c.zone()
 	if err != nil {
 		return err
+	}
+	if done.queued != nil {
+		d.Outcome, d.At = queuedStatus, zone.local(done.queued.Receipt.Wall)
+		return c.page(http.StatusAccepted, func(b *bytes.Buffer) error { return c.api.pages.Result(b, c.frame("home"), d) })
 	}
 	d.Outcome, d.Reason, d.Replay, d.At = out.Status.String(), out.Reason.String(), out.Replayed, zone.local(out.At)
 	d.Leader, d.Term, d.Seq, d.Took = done.result.Leader, done.result.Term, out.Seq, done.took

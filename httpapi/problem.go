@@ -29,6 +29,8 @@ const (
 	codeTooLarge        code = "too_large"
 	codeUnsupportedType code = "unsupported_type"
 	codeRateLimited     code = "rate_limited"
+	codeUpgrade         code = "upgrade_required"
+	codeHandshake       code = "invalid_handshake"
 	codeInternal        code = "internal"
 	codeBehind          code = "behind"
 	codeNoLeader        code = "no_leader"
@@ -40,6 +42,31 @@ const (
 	codeDemo            code = "demo_failed"
 	codeNotNow          code = "not_now"
 	codeTransfer        code = "transfer_failed"
+	codeQuorumAtRisk    code = "quorum_at_risk"
+	codeBusy            code = "busy"
+	codeInvalidBackup   code = "invalid_backup"
+	codeNotEmpty        code = "not_empty"
+	codeIncomplete      code = "incomplete_cluster"
+	codeNoSpace         code = "no_space"
+	codeWrongPassword   code = "wrong_password"
+	codePartlyDone      code = "partly_done"
+	codeOutOfTime       code = "out_of_time"
+	codeKeyReused       code = "key_reused"
+	codeEmailTaken      code = "email_taken"
+	codeLastAdmin       code = "last_admin"
+	codeNotATeacher     code = "not_a_teacher"
+	codeGroupFull       code = "group_full"
+	codeGroupNotEmpty   code = "group_not_empty"
+	codeUnknownUser     code = "unknown_user"
+	codeUnknownGroup    code = "unknown_group"
+	codeUnknownToken    code = "unknown_token"
+	codeTokenTaken      code = "token_taken"
+	codeResolved        code = "already_resolved"
+	codeTooOld          code = "too_old"
+	codeInOrder         code = "in_order"
+	codeNeedsEmpty      code = "needs_empty"
+	codeConfigured      code = "target_configured"
+	codeTarget          code = "target_unavailable"
 )
 
 // meaning is what a code stands for in every answer.
@@ -63,7 +90,9 @@ var meanings = map[code]meaning{
 	codeNotLeader:       {status: http.StatusConflict, title: "Not the leader"},
 	codeTooLarge:        {status: http.StatusRequestEntityTooLarge, title: "The request body is too large"},
 	codeUnsupportedType: {status: http.StatusUnsupportedMediaType, title: "The content type is not supported"},
-	codeRateLimited:     {status: http.StatusTooManyRequests, title: "Too many failed attempts", retry: time.Minute},
+	codeUpgrade:         {status: http.StatusUpgradeRequired, title: "Connect with a WebSocket"},
+	codeHandshake:       {status: http.StatusBadRequest, title: "The WebSocket handshake is not valid"},
+	codeRateLimited:     {status: http.StatusTooManyRequests, title: "Too many requests", retry: time.Minute},
 	codeInternal:        {status: http.StatusInternalServerError, title: "Something is wrong in this node"},
 	codeBehind:          {status: http.StatusServiceUnavailable, title: "This node is behind", retry: time.Second},
 	codeNoLeader:        {status: http.StatusServiceUnavailable, title: "No leader", retry: time.Second},
@@ -71,10 +100,35 @@ var meanings = map[code]meaning{
 	codeOverloaded:      {status: http.StatusServiceUnavailable, title: "Too many requests at once", retry: time.Second},
 	codeNotReady:        {status: http.StatusServiceUnavailable, title: "This node is not ready yet", retry: 2 * time.Second},
 	codeClosing:         {status: http.StatusServiceUnavailable, title: "This node is shutting down", retry: time.Second},
-	codeStorage:         {status: http.StatusServiceUnavailable, title: "The storage cannot be read", retry: 5 * time.Second},
+	codeStorage:         {status: http.StatusServiceUnavailable, title: "The storage of this node cannot be used", retry: 5 * time.Second},
+	codeQuorumAtRisk:    {status: http.StatusConflict, title: "The cluster could not decide any more"},
 	codeTransfer:        {status: http.StatusServiceUnavailable, title: "Leadership was not transferred", retry: time.Second},
 	codeDemo:            {status: http.StatusServiceUnavailable, title: "The demo could not do that", retry: time.Second},
+	codeBusy:            {status: http.StatusConflict, title: "One at a time"},
+	codeInvalidBackup:   {status: http.StatusUnprocessableEntity, title: "The backup cannot be restored"},
+	codeNotEmpty:        {status: http.StatusConflict, title: "The cluster is not empty"},
+	codeIncomplete:      {status: http.StatusConflict, title: "Not all nodes of the cluster answer"},
+	codeNoSpace:         {status: http.StatusInsufficientStorage, title: "Too little space on the disk"},
 	codeNotNow:          {status: http.StatusConflict, title: "The node is not in a state for that"},
+	codeWrongPassword:   {status: http.StatusForbidden, title: "The current password is wrong"},
+	codePartlyDone:      {status: http.StatusServiceUnavailable, title: "Only a part was done", retry: time.Second},
+	codeOutOfTime:       {status: http.StatusServiceUnavailable, title: "The time was up", retry: time.Second},
+	codeKeyReused:       {status: http.StatusUnprocessableEntity, title: "The idempotency key stands for another request"},
+	codeEmailTaken:      {status: http.StatusConflict, title: "The address is taken"},
+	codeLastAdmin:       {status: http.StatusConflict, title: "Nobody would be left to administer"},
+	codeNotATeacher:     {status: http.StatusUnprocessableEntity, title: "Students are not responsible for groups"},
+	codeGroupFull:       {status: http.StatusConflict, title: "The group is full"},
+	codeGroupNotEmpty:   {status: http.StatusConflict, title: "The group is not empty"},
+	codeUnknownUser:     {status: http.StatusUnprocessableEntity, title: "There is no such person"},
+	codeUnknownGroup:    {status: http.StatusUnprocessableEntity, title: "There is no such group"},
+	codeUnknownToken:    {status: http.StatusNotFound, title: "There is no such device token"},
+	codeTokenTaken:      {status: http.StatusConflict, title: "The secret is taken"},
+	codeResolved:        {status: http.StatusConflict, title: "The review is decided"},
+	codeTooOld:          {status: http.StatusUnprocessableEntity, title: "Too old to be decided"},
+	codeInOrder:         {status: http.StatusConflict, title: "There is nothing to decide"},
+	codeNeedsEmpty:      {status: http.StatusConflict, title: "The export target has to be emptied"},
+	codeConfigured:      {status: http.StatusConflict, title: "The export target is configured"},
+	codeTarget:          {status: http.StatusServiceUnavailable, title: "The export target cannot be asked", retry: 5 * time.Second},
 }
 
 // fieldError says what is wrong with one field; Field is "" for the whole.
@@ -92,7 +146,9 @@ type problem struct {
 	Instance string       `json:"instance,omitempty"`
 	Code     code         `json:"code"`
 	Errors   []fieldError `json:"errors,omitempty"`
-	Key      string       `json:"key,omitempty"` // of the check-in that it is about
+	Key      string       `json:"key,omitempty"`    // of the check-in that it is about
+	Became   string       `json:"became,omitempty"` // what a review became, by type of event
+	Seq      uint64       `json:"seq,omitempty"`    // and that event
 
 	retry time.Duration
 	allow string // of a 405
@@ -139,8 +195,18 @@ func problemOf(err error) *problem {
 		return p
 	case errors.Is(err, cluster.ErrUnknown):
 		p = newProblem(codeUnknownOutcome, detailUnknown)
+	case errors.Is(err, store.ErrOutboxFull):
+		p = newProblem(codeOverloaded, "Nothing can be decided now, and this node can record no more. "+detailNothing)
+	case errors.Is(err, store.ErrOutboxBroken):
+		p = newProblem(codeStorage, "Nothing can be decided now, and this node cannot record. Ask another node; this one needs its operator.")
 	case errors.Is(err, cluster.ErrNoLeader):
 		p = newProblem(codeNoLeader, detailNothing)
+	case errors.Is(err, cluster.ErrDiskLow):
+		p = newProblem(codeStorage, "The disk of this node is nearly full. Nothing was recorded. Ask another node; this one needs its operator.")
+	case errors.Is(err, cluster.ErrUnknownServer):
+		p = notFound("The cluster has no node of that id or name.")
+	case errors.Is(err, cluster.ErrQuorumAtRisk):
+		p = newProblem(codeQuorumAtRisk, "Without that node too few voters would be left that answer. Bring others back first. Nothing was changed.")
 	case errors.Is(err, cluster.ErrOverloaded):
 		p = newProblem(codeOverloaded, detailNothing)
 	case errors.Is(err, cluster.ErrClosing):

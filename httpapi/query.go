@@ -26,6 +26,7 @@ func (c *call) query(known ...string) (*query, error) {
 	if err != nil {
 		return nil, invalidQuery(fieldError{"", "is malformed"})
 	}
+	c.params = known
 	q := &query{values: values}
 	for name, v := range values {
 		switch {

@@ -24,65 +24,92 @@ var errNoSession = newProblem(codeUnauthenticated, "Sign in at POST /api/v1/sess
 // errWrongPassword does not say what of it is wrong.
 var errWrongPassword = newProblem(codeUnauthenticated, "Address or password is wrong.")
 
-// visitor is who is signed in.
+// visitor is who is signed in: a person, or a device, which is no person and has
+// no session.
 type visitor struct {
 	user    attendance.User
 	session session
+	token   string            // of the session
+	device  *attendance.Token // nil for a person
+	reach   reach             // on the route
+	asked   bool              // whether the handler has asked how far that is
 }
 
 // principal is under whom the visitor's commands stand.
 func (v *visitor) principal() attendance.Principal {
+	if v.device != nil {
+		return attendance.Principal{Kind: attendance.DevicePrincipal, ID: v.device.ID}
+	}
 	return attendance.Principal{Kind: attendance.UserPrincipal, ID: v.user.ID}
 }
 
 // credentials gives the token of the request: the bearer's, or else the
 // cookie's.
-func (c *call) credentials() (token string, given bool) {
+func (c *call) credentials() (token string, bearer, given bool) {
 	if header, ok := c.r.Header["Authorization"]; ok {
 		scheme, token, _ := strings.Cut(header[0], " ")
 		if len(header) != 1 || !strings.EqualFold(scheme, "Bearer") {
-			return "", true // given, and not valid
+			return "", true, true // given, and not valid
 		}
-		return strings.TrimSpace(token), true
+		return strings.TrimSpace(token), true, true
 	}
 	if cookie, err := c.r.Cookie(cookieName); err == nil && cookie.Value != "" {
-		return cookie.Value, true
+		return cookie.Value, false, true
 	}
-	return "", false
+	return "", false, false
 }
 
 // authenticate finds out who asks; nil when nobody does. Everything is read
 // locally: signing in and staying in needs no leader.
 func (c *call) authenticate() (*visitor, error) {
-	token, given := c.credentials()
-	if !given {
-		return nil, nil
+	if name, given := c.ticket(); given {
+		token, ok := c.api.push.tickets.redeem(c.began, name)
+		if !ok {
+			return nil, errTicket
+		}
+		return c.visitor(token)
 	}
-	var who *visitor
-	_, err := c.api.Node.Read(c.r.Context(), cluster.Read{}, func(tx *store.ReadTx) error {
-		secret, err := tx.Secret(secretName)
-		if err != nil {
-			return orNotReady(err)
-		}
-		s, err := openToken(token, secret.Value, secret.Previous)
-		if err != nil || attendance.MillisOf(c.began) >= s.until || s.global < tx.Meta().SessionEpoch {
-			return errNoSession
-		}
-		user, err := tx.User(s.user)
-		switch {
-		case errors.Is(err, store.ErrNotFound):
-			// Users are never deleted, and the signature is good: it is this node
-			// that has not heard of the user yet.
-			return cluster.ErrBehind
-		case err != nil:
-			return err
-		case !user.Active || s.epoch < user.SessionEpoch:
-			return errNoSession
-		}
-		who = &visitor{user: user, session: s}
-		return nil
+	token, bearer, given := c.credentials()
+	switch {
+	case !given:
+		return nil, nil
+	case bearer && isDeviceToken(token):
+		return c.authenticateDevice(token)
+	}
+	return c.visitor(token)
+}
+
+// visitor gives whose session the token is of.
+func (c *call) visitor(token string) (who *visitor, err error) {
+	_, err = c.api.Node.Read(c.r.Context(), cluster.Read{}, func(tx *store.ReadTx) error {
+		who, err = visitorOf(tx, token, attendance.MillisOf(c.began))
+		return err
 	})
 	return who, err
+}
+
+// visitorOf is visitor within a read.
+func visitorOf(tx *store.ReadTx, token string, now attendance.Millis) (*visitor, error) {
+	secret, err := tx.Secret(secretName)
+	if err != nil {
+		return nil, orNotReady(err)
+	}
+	s, err := openToken(token, secret.Value, secret.Previous)
+	if err != nil || now >= s.until || s.global < tx.Meta().SessionEpoch {
+		return nil, errNoSession
+	}
+	user, err := tx.User(s.user)
+	switch {
+	case errors.Is(err, store.ErrNotFound):
+		// Users are never deleted, and the signature is good: it is this node
+		// that has not heard of the user yet.
+		return nil, cluster.ErrBehind
+	case err != nil:
+		return nil, err
+	case !user.Active || s.epoch < user.SessionEpoch:
+		return nil, errNoSession
+	}
+	return &visitor{user: user, session: s, token: token}, nil
 }
 
 // orNotReady says that a new cluster has not set itself up yet.
@@ -98,6 +125,7 @@ func orNotReady(err error) error {
 // its time.
 func (c *call) signIn(email, word string) (token string, who *visitor, err error) {
 	from := c.address()
+	c.note.signIn, c.note.tried = true, triedAs(email)
 	refused := func() error {
 		wait := c.api.limits.wait(c.api.Clock.Now(), from, email)
 		if wait == 0 {
@@ -170,6 +198,11 @@ func (c *call) check(ctx context.Context, email, word string) (string, *visitor,
 	if !known || !right {
 		return "", nil, errWrongPassword
 	}
+	return c.issue(user, secret, global)
+}
+
+// issue signs a session of a user as one read has seen them.
+func (c *call) issue(user attendance.User, secret attendance.Secret, global uint64) (token string, who *visitor, err error) {
 	var nonce [8]byte
 	if _, err := io.ReadFull(c.api.Rand, nonce[:]); err != nil {
 		return "", nil, fmt.Errorf("session nonce: %w", err)
@@ -240,11 +273,29 @@ func deleteSession(c *call) error {
 		return err
 	}
 	if everywhere {
-		if _, err := c.propose(c.who, "", attendance.BumpSessionEpoch{UserID: c.who.user.ID}); err != nil {
+		if err := c.change(attendance.BumpSessionEpoch{UserID: c.who.user.ID}); err != nil {
 			return err
 		}
 	}
 	c.dropCookie()
-	c.w.WriteHeader(http.StatusNoContent)
-	return nil
+	return c.empty()
+}
+
+// deleteSessions ends the sessions of everybody. The parameter is there so that
+// nobody does it by leaving something out of another address.
+func deleteSessions(c *call) error {
+	q, err := c.query("everybody")
+	if err != nil {
+		return err
+	}
+	if !q.flag("everybody") {
+		q.wrong("everybody", "is not true: this signs everybody out, on every device")
+	}
+	if err := q.done(); err != nil {
+		return err
+	}
+	if err := c.change(attendance.BumpSessionEpoch{}); err != nil {
+		return err
+	}
+	return c.empty()
 }

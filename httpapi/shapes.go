@@ -1,7 +1,10 @@
 package httpapi
 
 import (
+	"encoding/json"
+
 	"hadir/attendance"
+	"hadir/attendance/eventjson"
 	"hadir/cluster"
 )
 
@@ -145,51 +148,5 @@ func jsonList[T any](items []T, next string, fresh cluster.Freshness) listJSON[T
 	return l
 }
 
-// eventJSON is an event as /logs and the stream show it.
-type eventJSON struct {
-	Seq          uint64  `json:"seq"`
-	ID           string  `json:"id"` // the idempotency key
-	Type         string  `json:"type"`
-	At           stamp   `json:"at"`
-	NodeID       string  `json:"node_id"`
-	UserID       uint64  `json:"user_id,omitempty"`
-	AttendanceID uint64  `json:"attendance_id,omitempty"`
-	Principal    string  `json:"principal"`
-	Data         tapJSON `json:"data"`
-}
-
-type tapJSON struct {
-	Type      string `json:"type"`
-	Timestamp stamp  `json:"timestamp"`
-	locationJSON
-	ClientTime  stamp  `json:"client_time"`
-	Offline     bool   `json:"offline,omitempty"`
-	Recorded    bool   `json:"recorded,omitempty"`
-	Reason      string `json:"reason,omitempty"`
-	DeltaMS     *int64 `json:"delta_ms,omitempty"`
-	FirstSeenAt *stamp `json:"first_seen_at,omitempty"`
-	ReviewOf    uint64 `json:"review_of,omitempty"`
-	ReceivedBy  string `json:"received_by,omitempty"` // of a review: the node that took the tap
-	Note        string `json:"note,omitempty"`
-}
-
-// jsonTap gives the event of a decision about a check-in.
-func jsonTap(e attendance.Event, tap attendance.Tap) eventJSON {
-	out := eventJSON{
-		Seq: e.Seq, ID: e.Key, Type: e.Type.String(), At: stamp(e.At), NodeID: e.Node, UserID: tap.UserID,
-		AttendanceID: tap.Winner, Principal: e.Principal.String(),
-		Data: tapJSON{
-			Type: tap.Kind.String(), Timestamp: stamp(tap.At), locationJSON: jsonLocation(tap.Location),
-			ClientTime: stamp(tap.ClientTime), Offline: tap.Offline, Recorded: tap.Recorded, Reason: tap.Reason.String(),
-			ReviewOf: tap.ReviewOf, ReceivedBy: tap.ReceivedBy, Note: tap.Note,
-		},
-	}
-	if e.Type.MakesRecord() {
-		out.AttendanceID = e.Seq
-	}
-	if tap.Winner != 0 {
-		delta, first := int64(tap.Delta), stamp(tap.FirstSeenAt)
-		out.Data.DeltaMS, out.Data.FirstSeenAt = &delta, &first
-	}
-	return out
-}
+// jsonEvent gives an event in its one form.
+func jsonEvent(e attendance.Event) json.RawMessage { return eventjson.Append(nil, e) }

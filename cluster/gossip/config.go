@@ -37,8 +37,6 @@ type Clock interface {
 type Keys interface {
 	// GossipKeys returns AES-256 keys: the first encrypts, all decrypt.
 	GossipKeys() ([][]byte, error)
-	// GossipLabel returns the public label on every packet.
-	GossipLabel() (string, error)
 	// Insecure tells that the keys are publicly known, so that nothing but
 	// loopback may be used.
 	Insecure() bool
@@ -109,7 +107,15 @@ type Config struct {
 	transport memberlist.Transport
 }
 
-const maxSeeds = 64
+const (
+	maxSeeds = 64
+
+	// label tells our packets from those of other programs that use memberlist. It
+	// is the same for all clusters: keys tell those apart. Were it made of a key, the
+	// nodes of a cluster would not see each other while that is rotated, because
+	// each step must be understood by the step before and by the step after.
+	label = "hadir/1"
+)
 
 func (c *Config) check() error {
 	if c.Keys == nil || c.Clock == nil || c.Rand == nil || c.Logger == nil {
@@ -199,9 +205,7 @@ func (c *Config) memberlist(ctx context.Context) (*memberlist.Config, error) {
 	if out.Keyring, err = memberlist.NewKeyring(keys, keys[0]); err != nil {
 		return nil, fmt.Errorf("gossip: keys: %w", err)
 	}
-	if out.Label, err = c.Keys.GossipLabel(); err != nil {
-		return nil, fmt.Errorf("gossip: label: %w", err)
-	}
+	out.Label = label
 	out.GossipVerifyIncoming = true
 	out.GossipVerifyOutgoing = true
 	out.MsgpackUseNewTimeFormat = true

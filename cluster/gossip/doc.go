@@ -40,9 +40,9 @@
 //     DNS ANY query over TCP that many servers refuse slowly.
 //   - memberlist hands out pointers into its live state, so this package keeps
 //     a copy of each member, made inside of the event hooks.
-//   - The label on packets follows the first cluster key. During the middle
-//     step of a key rotation, nodes before and after their restart do not see
-//     each other here; see package transport.
+//   - The label on packets is the same for all clusters, so packets of another
+//     one cost an attempt to decrypt them. In return nodes see each other in
+//     every step of a key rotation, whichever of the keys they put first.
 //   - Descriptions are limited to 512 bytes by memberlist. One that does not
 //     fit is an error of Start or UpdateMeta.
 package gossip

@@ -10,7 +10,7 @@ import (
 
 	"github.com/hashicorp/memberlist"
 
-	"hadir/cluster/internal/loglimit"
+	"hadir/cluster/loglimit"
 )
 
 const (

@@ -8,7 +8,7 @@ import (
 
 	"github.com/hashicorp/memberlist"
 
-	"hadir/cluster/internal/loglimit"
+	"hadir/cluster/loglimit"
 )
 
 var (

@@ -9,7 +9,7 @@ import (
 
 	"github.com/hashicorp/memberlist"
 
-	"hadir/cluster/internal/loglimit"
+	"hadir/cluster/loglimit"
 )
 
 func node(name, ip string, meta []byte) *memberlist.Node {

@@ -5,7 +5,7 @@ import (
 	"log/slog"
 	"strings"
 
-	"hadir/cluster/internal/loglimit"
+	"hadir/cluster/loglimit"
 )
 
 const (
@@ -38,9 +38,8 @@ func parseLine(line string) (slog.Level, string) {
 	level := slog.LevelInfo
 	if tag, rest, ok := strings.Cut(line, "] "); ok && strings.HasPrefix(tag, "[") {
 		switch tag[1:] {
-		case "ERR", "ERROR":
-			level, line = slog.LevelError, rest
-		case "WARN":
+		case "ERR", "ERROR", "WARN":
+			// What the library calls an error, the cluster bears.
 			level, line = slog.LevelWarn, rest
 		case "INFO":
 			line = rest

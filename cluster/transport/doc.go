@@ -4,7 +4,7 @@
 // # Purpose
 //
 //   - One cluster key (32 random bytes) gives every node its identity: HKDF
-//     derives from it the gossip key, the gossip label and an Ed25519 CA, and
+//     derives from it the gossip key and an Ed25519 CA, and
 //     each node issues its own leaf certificate when it starts ([Keys]).
 //   - One TCP listener per node serves Raft and the node RPC. The two are told
 //     apart by ALPN inside mutual TLS 1.3, so no byte of either protocol
@@ -58,11 +58,8 @@
 // A key file may hold several keys. The first one issues the certificate and
 // encrypts gossip, all of them are accepted. Rotate in three rolling restarts:
 // append the new key on every node; move it to the front on every node; remove
-// the old one on every node. Raft and node RPC keep working throughout. The
-// gossip label follows the first key, so during the second step nodes before
-// and after their restart do not see each other in gossip; membership,
-// elections and writes do not depend on gossip, and the view heals by itself
-// when the last node has restarted.
+// the old one on every node. Between two neighbouring steps each node holds the
+// key that the other one uses, so raft, node RPC and gossip work throughout.
 //
 // # Shutdown
 //

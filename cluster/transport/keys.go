@@ -5,7 +5,6 @@ import (
 	"crypto/sha256"
 	"crypto/subtle"
 	"encoding/base64"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -24,10 +23,10 @@ const (
 // Labels that keep the derived secrets apart. They are part of the wire
 // contract: changing one cuts a node off from all others.
 const (
-	infoGossipKey   = "hadir/v1 gossip key"
-	infoGossipLabel = "hadir/v1 gossip label"
-	infoCASeed      = "hadir/v1 ca seed"
-	infoCASerial    = "hadir/v1 ca serial"
+	infoGossipKey = "hadir/v1 gossip key"
+	infoMirrorKey = "hadir/v1 mirror key"
+	infoCASeed    = "hadir/v1 ca seed"
+	infoCASerial  = "hadir/v1 ca serial"
 )
 
 var (
@@ -168,28 +167,23 @@ func (ks Keys) Insecure() bool { return ks.insecure }
 // GossipKeys returns the AES-256 keys for gossip, the one to encrypt with
 // first. Each has 32 bytes. They are secrets.
 func (ks Keys) GossipKeys() ([][]byte, error) {
+	return ks.derive(infoGossipKey)
+}
+
+// MirrorKeys returns the keys that authenticate copies of check-ins outside of the
+// cluster, the one to sign with first. Each has 32 bytes. They are secrets.
+func (ks Keys) MirrorKeys() ([][]byte, error) { return ks.derive(infoMirrorKey) }
+
+func (ks Keys) derive(info string) ([][]byte, error) {
 	out := make([][]byte, 0, len(ks.keys))
 	for _, k := range ks.keys {
-		secret, err := k.derive(infoGossipKey, keySize)
+		secret, err := k.derive(info, keySize)
 		if err != nil {
 			return nil, err
 		}
 		out = append(out, secret)
 	}
 	return out, nil
-}
-
-// GossipLabel returns the label on every gossip packet. It is derived from
-// the first key, is public and says nothing about the key.
-func (ks Keys) GossipLabel() (string, error) {
-	if len(ks.keys) == 0 {
-		return "", ErrNoKey
-	}
-	tag, err := ks.keys[0].derive(infoGossipLabel, 8)
-	if err != nil {
-		return "", err
-	}
-	return "hadir-" + hex.EncodeToString(tag), nil
 }
 
 // String returns a placeholder.

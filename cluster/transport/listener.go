@@ -15,7 +15,7 @@ import (
 	"syscall"
 	"time"
 
-	"hadir/cluster/internal/loglimit"
+	"hadir/cluster/loglimit"
 )
 
 // Defaults of Config.

@@ -80,6 +80,7 @@ type LogStore struct {
 	stop    *failStop
 	backend LogBackend
 	logs    *raft.LogCache
+	disk    *stoppingLogs
 
 	mu      sync.Mutex
 	voted   *vote   // what is on disk; nil: never voted
@@ -111,11 +112,12 @@ func newLogStore(backend LogBackend, opts LogStoreOptions, step uint64) (*LogSto
 		return nil, err
 	}
 	stop := &failStop{clock: opts.Clock, limit: opts.StallAfter, onHalt: opts.Halt, observe: opts.Observe}
-	logs, err := raft.NewLogCache(logCacheEntries, &stoppingLogs{stop: stop, backend: backend, step: step})
+	disk := &stoppingLogs{stop: stop, backend: backend, step: step}
+	logs, err := raft.NewLogCache(logCacheEntries, disk)
 	if err != nil {
 		return nil, fmt.Errorf("transport: log cache: %w", err)
 	}
-	s := &LogStore{stop: stop, backend: backend, logs: logs}
+	s := &LogStore{stop: stop, backend: backend, logs: logs, disk: disk}
 	if err := s.loadVote(); err != nil {
 		return nil, err
 	}
@@ -148,6 +150,9 @@ func (s *LogStore) loadVote() error {
 // Err returns nil while the store works. Afterwards it matches ErrHalted and
 // the cause, or is ErrClosed.
 func (s *LogStore) Err() error { return s.stop.err() }
+
+// Written gives how many bytes of entries were stored since this store was opened.
+func (s *LogStore) Written() uint64 { return s.disk.written.Load() }
 
 // guard makes a call whose calls to the disk run under failStop already, and
 // gives its error back the type that raft.LogCache flattens to text.

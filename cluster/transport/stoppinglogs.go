@@ -1,6 +1,10 @@
 package transport
 
-import "github.com/hashicorp/raft"
+import (
+	"sync/atomic"
+
+	"github.com/hashicorp/raft"
+)
 
 // stoppingLogs is the log part of a backend under failStop. It sits below the
 // cache, so that cached reads cost no timer.
@@ -8,6 +12,7 @@ type stoppingLogs struct {
 	stop    *failStop
 	backend LogBackend
 	step    uint64 // entries per DeleteRange of the backend
+	written atomic.Uint64
 }
 
 var _ raft.LogStore = (*stoppingLogs)(nil)
@@ -29,7 +34,13 @@ func (s *stoppingLogs) GetLog(index uint64, log *raft.Log) error {
 func (s *stoppingLogs) StoreLog(log *raft.Log) error { return s.StoreLogs([]*raft.Log{log}) }
 
 func (s *stoppingLogs) StoreLogs(logs []*raft.Log) error {
-	return s.stop.run("store_logs", func() error { return s.backend.StoreLogs(logs) })
+	err := s.stop.run("store_logs", func() error { return s.backend.StoreLogs(logs) })
+	if err == nil {
+		for _, l := range logs {
+			s.written.Add(uint64(len(l.Data)))
+		}
+	}
+	return err
 }
 
 // DeleteRange deletes in steps. raft deletes either a tail that

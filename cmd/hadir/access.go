@@ -32,20 +32,31 @@ func (a *access) client(ctx context.Context, url string) (*api.Client, error) {
 		c.Token = a.Token
 		return c, nil
 	}
-	email, password := a.Email, a.Password
-	if a.PasswordFile != "" {
-		if password, err = serve.ReadSecret("--password-file", a.PasswordFile); err != nil {
-			return nil, err
-		}
+	email := a.Email
+	password, err := a.secret()
+	if err != nil {
+		return nil, err
 	}
 	if email == "" {
-		admin := demo.Admin()
-		if err := c.SignIn(ctx, admin.Email, admin.Password); err != nil {
+		if err := c.SignIn(ctx, demo.Admin().Email, password); err != nil {
 			return nil, fmt.Errorf("%w: nobody was given and no demo answers: give --email and --password-file, or --token-file", err)
 		}
 		return c, nil
 	}
 	return c, c.SignIn(ctx, email, password)
+}
+
+// secret gives the password that somebody signs in with; "" for who has a token.
+func (a *access) secret() (string, error) {
+	switch {
+	case a.Token != "" || a.TokenFile != "":
+		return "", nil
+	case a.PasswordFile != "":
+		return serve.ReadSecret("--password-file", a.PasswordFile)
+	case a.Email == "":
+		return demo.Admin().Password, nil
+	}
+	return a.Password, nil
 }
 
 // Validate implements kong's hook.

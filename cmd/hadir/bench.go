@@ -16,6 +16,7 @@ import (
 // benchCmd measures a cluster.
 type benchCmd struct {
 	Checkin benchCheckinCmd `cmd:"" help:"Check-ins as fast as they are decided, in a closed loop."`
+	Fanout  benchFanoutCmd  `cmd:"" help:"What is decided, pushed to many clients."`
 }
 
 // benchCheckinCmd drives check-ins on behalf of everybody whom the signed-in
@@ -74,7 +75,7 @@ func (c *benchCheckinCmd) Run(w *world) error {
 	if err != nil {
 		return err
 	}
-	users, err := c.users(ctx, me)
+	users, err := activePeople(ctx, me)
 	if err != nil {
 		return err
 	}
@@ -92,7 +93,8 @@ func (c *benchCheckinCmd) Run(w *world) error {
 	return writeBench(w.stdout, result)
 }
 
-func (c *benchCheckinCmd) users(ctx context.Context, me *api.Client) ([]uint64, error) {
+// activePeople gives who may tap.
+func activePeople(ctx context.Context, me *api.Client) ([]uint64, error) {
 	all, err := me.Users(ctx)
 	if err != nil {
 		return nil, err

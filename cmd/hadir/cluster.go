@@ -16,6 +16,7 @@ import (
 type clusterCmd struct {
 	Status   clusterStatusCmd   `cmd:"" help:"Show the nodes as one of them sees them; needs no leader."`
 	Transfer clusterTransferCmd `cmd:"" help:"Have the leader hand over to another node."`
+	Remove   clusterRemoveCmd   `cmd:"" help:"Take a node out of the cluster for good; its data stays where it is."`
 	Verify   clusterVerifyCmd   `cmd:"" help:"Compare the chain and state hashes of all nodes at one moment."`
 }
 
@@ -64,7 +65,14 @@ func writeStatus(out io.Writer, v api.Cluster) error {
 	if leader == "" {
 		leader = "none"
 	}
-	fmt.Fprintf(out, "leader %s, term %d, quorum %d, can lose %d more; as %s sees it\n\n", leader, v.Term, v.Quorum, v.CanLose, v.NodeID)
+	fmt.Fprintf(out, "leader %s, term %d, quorum %d, can lose %d more; as %s sees it\n", leader, v.Term, v.Quorum, v.CanLose, v.NodeID)
+	if h := v.Health; h != nil {
+		fmt.Fprintf(out, "autopilot: healthy %s, %d may fail\n", yes(h.Healthy), h.FailureTolerance)
+	}
+	for _, w := range v.Warnings {
+		fmt.Fprintf(out, "warning: %s\n", explainWarning(w))
+	}
+	fmt.Fprintln(out)
 	t := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(t, "NODE\tSTATE\tVOTER\tREACHABLE\tSEQ\tLAG\tAPPLIED\tLAST CONTACT\tVERSION\tHTTP")
 	for _, n := range v.Nodes {
@@ -73,9 +81,28 @@ func writeStatus(out io.Writer, v api.Cluster) error {
 			contact = fmt.Sprintf("%.0f ms", *n.LastContactMS)
 		}
 		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%d\t%d\t%d\t%s\t%s\t%s\n",
-			n.ID, n.State, yes(n.Voter), yes(n.Reachable), n.Seq, n.Lag, n.Applied, contact, n.Version, n.HTTP)
+			n.ID, n.State, vote(n), yes(n.Reachable), n.Seq, n.Lag, n.Applied, contact, n.Version, n.HTTP)
 	}
 	return t.Flush()
+}
+
+// explainWarning says what to do about a warning; one of a newer node stays as it
+// is.
+func explainWarning(w string) string {
+	switch w {
+	case "two_voters":
+		return "two nodes have a vote, and neither may fail: add a third"
+	case "disk_low":
+		return "a node's disk is nearly full, and it takes nothing in: free some space there"
+	}
+	return w
+}
+
+func vote(n api.Node) string {
+	if n.Replica && !n.Voter {
+		return "replica"
+	}
+	return yes(n.Voter)
 }
 
 func yes(b bool) string {
@@ -132,6 +159,27 @@ func awaitLeader(ctx context.Context, c *api.Client, old string) (api.Cluster, e
 			return v, errors.New("the leader was asked to hand over, but no other node leads yet: look at hadir cluster status")
 		}
 	}
+}
+
+// clusterRemoveCmd takes a node out.
+type clusterRemoveCmd struct {
+	target
+	ID string `arg:"" help:"Name or server id of the node."`
+}
+
+// Run implements the command.
+func (c *clusterRemoveCmd) Run(w *world) error {
+	return c.ask(callTimeout, func(ctx context.Context, client *api.Client) error {
+		removed, err := client.Remove(ctx, c.ID)
+		if err != nil {
+			return err
+		}
+		if c.JSON {
+			return writeJSON(w.stdout, map[string]string{"removed": removed})
+		}
+		_, err = fmt.Fprintf(w.stdout, "%s is no member any more; its data stays where it is\n", removed)
+		return err
+	})
 }
 
 // clusterVerifyCmd compares the nodes.

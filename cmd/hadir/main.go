@@ -34,19 +34,28 @@ type cli struct {
 	Demo    demoCmd    `cmd:"" help:"Run a cluster of several nodes on this machine, with sample people."`
 	Keygen  keygenCmd  `cmd:"" help:"Write a new cluster key to standard output."`
 	Cluster clusterCmd `cmd:"" help:"Look at a running cluster, or change who leads."`
+	User    userCmd    `cmd:"" help:"Look after the people of a running cluster."`
+	Backup  backupCmd  `cmd:"" help:"Take a backup of a running cluster."`
+	Restore restoreCmd `cmd:"" help:"Restore a backup into an empty cluster."`
+	Export  exportCmd  `cmd:"" help:"Look after the SQL copies of a running cluster."`
+	Inspect inspectCmd `cmd:"" help:"Look at the files of a stopped node."`
+	Recover recoverCmd `cmd:"" help:"Make the last survivor a cluster of its own, when the others are gone for good."`
 	Bench   benchCmd   `cmd:"" help:"Measure a running cluster."`
 	Version versionCmd `cmd:"" help:"Show version, commit and command level."`
 }
 
 // world is what commands see of the process and the machine.
 type world struct {
+	stdin          io.Reader
 	stdout, stderr io.Writer
 	rand           io.Reader
 	environ        []string
 	getenv         func(string) string
 	program        string // path of this binary
 	signals        <-chan os.Signal
-	exit           func(code int)
+	// ask asks the person at the terminal for a secret.
+	ask  func(ctx context.Context, label string) (string, error)
+	exit func(code int)
 }
 
 func main() {
@@ -57,8 +66,8 @@ func main() {
 		program = os.Args[0]
 	}
 	os.Exit(run(os.Args[1:], &world{
-		stdout: os.Stdout, stderr: os.Stderr, rand: rand.Reader, environ: os.Environ(), getenv: os.Getenv,
-		program: program, signals: signals, exit: os.Exit,
+		stdin: os.Stdin, stdout: os.Stdout, stderr: os.Stderr, rand: rand.Reader, environ: os.Environ(), getenv: os.Getenv,
+		program: program, signals: signals, exit: os.Exit, ask: askTerminal,
 	}))
 }
 

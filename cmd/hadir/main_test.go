@@ -286,10 +286,18 @@ func TestClusterCommands(t *testing.T) {
 		}
 		switch r.Method + " " + r.URL.Path {
 		case "GET /api/v1/cluster":
-			fmt.Fprint(w, `{"node_id":"n2","leader_id":"`+leader+`","term":7,"quorum":2,"can_lose":1,"nodes":[{"id":"n1","http":"http://`+r.Host+`","state":"leader","voter":true,"reachable":true,"last_contact_ms":3.2,"seq":9}]}`)
+			fmt.Fprint(w, `{"node_id":"n2","leader_id":"`+leader+`","term":7,"quorum":2,"can_lose":1,"health":{"healthy":true,"failure_tolerance":1},"warnings":["two_voters"],"nodes":[{"id":"n1","http":"http://`+r.Host+`","state":"leader","voter":true,"reachable":true,"last_contact_ms":3.2,"seq":9}]}`)
 		case "POST /api/v1/cluster/transfer":
 			leader = "n2"
 			w.WriteHeader(204)
+		case "POST /api/v1/cluster/remove":
+			if body, err := io.ReadAll(r.Body); err != nil || !strings.Contains(string(body), `"id":"n3"`) {
+				w.Header().Set("Content-Type", "application/problem+json")
+				w.WriteHeader(409)
+				fmt.Fprint(w, `{"status":409,"code":"quorum_at_risk","detail":"Bring others back first."}`)
+				return
+			}
+			fmt.Fprint(w, `{"removed":"n3-6f0c","leader_id":"n1","term":7}`)
 		case "POST /api/v1/cluster/verify":
 			fmt.Fprint(w, `{"equal":true,"items":[{"node_id":"n1","index":5,"seq":4,"chain":"aa","state":"bb"},{"node_id":"n2","index":5,"seq":4,"chain":"aa","state":"bb"}]}`)
 		}
@@ -305,8 +313,12 @@ func TestClusterCommands(t *testing.T) {
 		want string
 	}{
 		{[]string{"status", "--token-file=" + token}, 0, "leader n1, term 7, quorum 2, can lose 1 more"},
+		{[]string{"status", "--token-file=" + token}, 0, "autopilot: healthy yes, 1 may fail\nwarning: two nodes have a vote"},
 		{[]string{"status", "--token-file=" + token, "--json"}, 0, `"leader_id": "n1"`},
 		{[]string{"status", "--token=wrong"}, 1, "401 unauthenticated Sign in first."},
+		{[]string{"remove", "n3", "--token-file=" + token}, 0, "n3-6f0c is no member any more"},
+		{[]string{"remove", "n1", "--token-file=" + token}, 1, "409 quorum_at_risk Bring others back first."},
+		{[]string{"remove", "--token-file=" + token}, 2, "expected \"<id>\""},
 		{[]string{"verify", "--token-file=" + token}, 0, "equal"},
 		{[]string{"transfer", "--token-file=" + token}, 0, "n2 leads now"},
 	} {

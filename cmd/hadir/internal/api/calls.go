@@ -109,6 +109,7 @@ type Tap struct {
 type Decision struct {
 	Status     string      `json:"status"`
 	Key        string      `json:"key"`
+	Seq        uint64      `json:"seq"` // of the event that decided it
 	Attendance *Attendance `json:"attendance"`
 	Sync       struct {
 		HandledBy string `json:"handled_by"`
@@ -153,7 +154,13 @@ type Cluster struct {
 	Term     uint64 `json:"term"`
 	Quorum   int    `json:"quorum"`
 	CanLose  int    `json:"can_lose"`
-	Nodes    []Node `json:"nodes"`
+	// Health is null while no leader says.
+	Health *struct {
+		Healthy          bool `json:"healthy"`
+		FailureTolerance int  `json:"failure_tolerance"`
+	} `json:"health"`
+	Warnings []string `json:"warnings"`
+	Nodes    []Node   `json:"nodes"`
 }
 
 // Node is a member in that view.
@@ -171,6 +178,8 @@ type Node struct {
 	Lag           uint64     `json:"lag"`
 	Version       string     `json:"version"`
 	StartedAt     *time.Time `json:"started_at"`
+	Replica       bool       `json:"replica"`
+	DiskLow       bool       `json:"disk_low"`
 }
 
 // Cluster gives the answering node's view, as bytes too.
@@ -194,6 +203,16 @@ func (c *Client) AttendancesSince(ctx context.Context, since time.Time, filter u
 // Transfer has a leader hand over.
 func (c *Client) Transfer(ctx context.Context) error {
 	return c.call(ctx, http.MethodPost, "/api/v1/cluster/transfer", nil, nil)
+}
+
+// Remove takes a node out of the cluster, by name or server id, and gives the
+// server id.
+func (c *Client) Remove(ctx context.Context, who string) (removed string, err error) {
+	var answer struct {
+		Removed string `json:"removed"`
+	}
+	err = c.call(ctx, http.MethodPost, "/api/v1/cluster/remove", map[string]string{"id": who}, &answer)
+	return answer.Removed, err
 }
 
 // Comparison is what each node's state comes to at one moment.

@@ -48,20 +48,24 @@ type Answer struct {
 // Do sends a request with an optional JSON body. The error is about the network
 // only.
 func (c *Client) Do(ctx context.Context, method, path, key string, body any) (*Answer, error) {
-	var in io.Reader
-	if body != nil {
-		b, err := json.Marshal(body)
-		if err != nil {
-			return nil, err
-		}
-		in = bytes.NewReader(b)
+	if body == nil {
+		return c.send(ctx, method, path, key, "", nil)
 	}
-	req, err := http.NewRequestWithContext(ctx, method, c.Base+path, in)
+	b, err := json.Marshal(body)
 	if err != nil {
 		return nil, err
 	}
-	if body != nil {
-		req.Header.Set("Content-Type", "application/json")
+	return c.send(ctx, method, path, key, "application/json", bytes.NewReader(b))
+}
+
+// send is Do with a body of any type, "" for none.
+func (c *Client) send(ctx context.Context, method, path, key, mediaType string, body io.Reader) (*Answer, error) {
+	req, err := http.NewRequestWithContext(ctx, method, c.Base+path, body)
+	if err != nil {
+		return nil, err
+	}
+	if mediaType != "" {
+		req.Header.Set("Content-Type", mediaType)
 	}
 	if key != "" {
 		req.Header.Set("Idempotency-Key", key)
@@ -84,20 +88,7 @@ func (c *Client) Do(ctx context.Context, method, path, key string, body any) (*A
 // call sends a request and reads its answer into out, if it is a success. Other
 // answers are a *Problem.
 func (c *Client) call(ctx context.Context, method, path string, body, out any) error {
-	a, err := c.Do(ctx, method, path, "", body)
-	if err != nil {
-		return unreachable(c.Base, err)
-	}
-	if a.Status < 200 || a.Status > 299 {
-		return a.Problem()
-	}
-	if out == nil {
-		return nil
-	}
-	if err := json.Unmarshal(a.Body, out); err != nil {
-		return fmt.Errorf("%s does not answer as hadir does: %w", c.Base, err)
-	}
-	return nil
+	return c.keyed(ctx, method, path, "", body, out)
 }
 
 // ErrUnreachable is wrapped where no answer came.
@@ -117,6 +108,10 @@ type Problem struct {
 	Code   string `json:"code"`
 	Title  string `json:"title"`
 	Detail string `json:"detail"`
+	Errors []struct {
+		Field  string `json:"field"`
+		Reason string `json:"reason"`
+	} `json:"errors"`
 }
 
 // Error gives one line.
@@ -129,6 +124,9 @@ func (p *Problem) Error() string {
 	}
 	if p.Code == "" && p.Detail == "" {
 		s += " " + http.StatusText(p.Status)
+	}
+	for _, e := range p.Errors {
+		s += "; " + strings.TrimSpace(e.Field+" "+e.Reason)
 	}
 	return s
 }

@@ -6,6 +6,9 @@ import (
 	"log/slog"
 	"os"
 	"strings"
+	"time"
+
+	"hadir/cluster/loglimit"
 )
 
 // The formats of New.
@@ -15,25 +18,34 @@ const (
 )
 
 // New returns a logger that writes to w in the given format, from the given
-// level (debug, info, warn or error) on.
+// level (debug, info, warn or error) on. From info on, no line is repeated more
+// than once a minute.
 func New(w io.Writer, format, level string) (*slog.Logger, error) {
 	var least slog.Level
 	if err := least.UnmarshalText([]byte(level)); err != nil {
 		return nil, fmt.Errorf("log level %q is none of debug, info, warn, error", level)
 	}
+	var form slog.Handler
 	switch format {
 	case JSON:
-		return slog.New(slog.NewJSONHandler(w, &slog.HandlerOptions{Level: least})), nil
+		form = slog.NewJSONHandler(w, &slog.HandlerOptions{Level: least})
 	case Text:
-		return slog.New(NewHandler(w, least, isTerminal(w))), nil
+		form = NewHandler(w, least, colours(w))
+	default:
+		return nil, fmt.Errorf("log format %q is neither text nor json", format)
 	}
-	return nil, fmt.Errorf("log format %q is neither text nor json", format)
+	return slog.New(&repeats{next: form, limit: loglimit.New(time.Now)}), nil
 }
 
-// isTerminal reports whether colours make sense on w.
-func isTerminal(w io.Writer) bool {
+// colours reports whether colours make sense on w.
+func colours(w io.Writer) bool {
+	return os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb" && IsTerminal(w)
+}
+
+// IsTerminal reports whether a person looks at what is written to w.
+func IsTerminal(w io.Writer) bool {
 	f, ok := w.(*os.File)
-	if !ok || os.Getenv("NO_COLOR") != "" || os.Getenv("TERM") == "dumb" {
+	if !ok {
 		return false
 	}
 	info, err := f.Stat()

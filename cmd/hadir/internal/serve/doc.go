@@ -15,8 +15,11 @@
 //
 // On SIGTERM or SIGINT, three seconds in all:
 //
-//  1. /readyz fails and no connection is accepted any more.
-//  2. Requests under way are answered, for half of the time at most.
+//  1. /readyz fails, no connection is accepted any more, and those who watch the
+//     stream are sent to other nodes (4001).
+//  2. Requests under way are answered, for half of the time at most, and the door
+//     journal is written. Exports end with the batch that is under way, or are cut
+//     off and rolled back. The queue stops; what is not decided waits on the disk.
 //  3. cluster.Node.Shutdown: leadership is handed over, files are closed.
 //  4. Exit 0. What hangs until the time is over is left, with a line and exit 1:
 //     every file is safe against that.

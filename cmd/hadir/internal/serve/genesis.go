@@ -65,15 +65,39 @@ func (g *genesis) commands() ([]attendance.Command, error) {
 			Name: "Administrator", Email: g.email, Role: attendance.Admin, Active: true, PasswordHash: hash,
 		})
 	}
-	secret := make([]byte, secretBytes)
-	if _, err := io.ReadFull(g.rand, secret); err != nil {
-		return nil, fmt.Errorf("session secret: %w", err)
+	secret, err := g.secret()
+	if err != nil {
+		return nil, err
 	}
 	out = g.add(out, "session-secret", attendance.RotateSecret{Name: SessionSecret, Value: secret})
 	for _, c := range out {
 		if err := c.Check(); err != nil {
 			return nil, err
 		}
+	}
+	return out, nil
+}
+
+func (g *genesis) secret() ([]byte, error) {
+	secret := make([]byte, secretBytes)
+	if _, err := io.ReadFull(g.rand, secret); err != nil {
+		return nil, fmt.Errorf("session secret: %w", err)
+	}
+	return secret, nil
+}
+
+// renew gives the commands that end every session of a backup: whoever has a copy
+// of it has the key that signed them.
+func (g *genesis) renew() ([]attendance.Command, error) {
+	secret, err := g.secret()
+	if err != nil {
+		return nil, err
+	}
+	var out []attendance.Command
+	for _, body := range []attendance.Body{
+		attendance.RotateSecret{Name: SessionSecret, Value: secret, DropPrevious: true}, attendance.BumpSessionEpoch{},
+	} {
+		out = append(out, attendance.Command{Principal: attendance.Principal{Kind: attendance.SystemPrincipal}, Node: g.node, Body: body})
 	}
 	return out, nil
 }

@@ -12,36 +12,52 @@ import (
 	"time"
 	_ "time/tzdata" // a school's server or a container may have no time zones
 
+	"github.com/redis/go-redis/v9"
+
+	"hadir/cluster"
 	"hadir/cluster/transport"
+	"hadir/export"
+	"hadir/store"
 )
 
 // Options are the flags of serve. Stages to come add theirs when they do
 // something.
 type Options struct {
-	NodeID            string   `help:"Name of this node, unique in the cluster." default:"${hostname}"`
-	DataDir           string   `help:"Directory for this node's files." default:"./data"`
-	HTTPAddr          string   `help:"Address for people: pages and API." default:":8080"`
-	HTTPAdvertise     string   `help:"URL at which people reach this node; made of the address and the host name when missing." placeholder:"URL"`
-	PeerAddr          string   `help:"Address for the other nodes: raft and node RPC." default:":7400"`
-	PeerAdvertise     string   `help:"Peer address as the other nodes reach it." placeholder:"HOST:PORT"`
-	GossipAddr        string   `help:"Address for finding the other nodes, TCP and UDP." default:":7946"`
-	GossipAdvertise   string   `help:"Gossip address as the other nodes reach it." placeholder:"HOST:PORT"`
-	Join              []string `help:"Gossip addresses of nodes to meet, separated by commas; the own one among them does no harm." placeholder:"HOST:PORT"`
-	BootstrapExpect   int      `help:"How many new nodes found a cluster together; the same number on each." default:"1"`
-	ClusterKey        string   `help:"The cluster's key, from hadir keygen. Other users of this machine may see it: rather use the file." placeholder:"KEY" xor:"key"`
-	ClusterKeyFile    string   `help:"File with the cluster's key; several lines for a change of keys." placeholder:"FILE" xor:"key"`
-	TimeZone          string   `help:"Time zone of the site, for a new cluster." default:"Asia/Jakarta"`
-	RaftMultiplier    int      `help:"Stretches raft's timeouts on slow machines, 1 … 20." default:"1"`
-	AdminEmail        string   `help:"Address of the first administrator, for a new cluster." placeholder:"EMAIL"`
-	AdminPasswordFile string   `help:"File with the first administrator's password." placeholder:"FILE"`
-	TLSCert           string   `name:"tls-cert" help:"Certificate for HTTPS, PEM." placeholder:"FILE"`
-	TLSKey            string   `name:"tls-key" help:"Key of the certificate, PEM." placeholder:"FILE"`
-	TrustedProxies    []string `help:"Networks of proxies whose X-Forwarded-For is believed, separated by commas." placeholder:"CIDR"`
-	LogLevel          string   `help:"Least level that is logged: debug, info, warn or error." enum:"debug,info,warn,error" default:"info"`
-	LogFormat         string   `help:"Form of the log: text or json." enum:"text,json" default:"text"`
-	DebugAddr         string   `help:"Address for /debug/pprof; none when missing." placeholder:"HOST:PORT"`
-	Demo              bool     `help:"Demo controls on the cluster page, for administrators."`
-	DemoPeopleFile    string   `hidden:"" help:"Sample people for a new cluster, from hadir demo." placeholder:"FILE"`
+	NodeID            string        `help:"Name of this node, unique in the cluster." default:"${hostname}"`
+	DataDir           string        `help:"Directory for this node's files." default:"./data"`
+	HTTPAddr          string        `help:"Address for people: pages and API." default:":8080"`
+	HTTPAdvertise     string        `help:"URL at which people reach this node; made of the address and the host name when missing." placeholder:"URL"`
+	PeerAddr          string        `help:"Address for the other nodes: raft and node RPC." default:":7400"`
+	PeerAdvertise     string        `help:"Peer address as the other nodes reach it." placeholder:"HOST:PORT"`
+	GossipAddr        string        `help:"Address for finding the other nodes, TCP and UDP." default:":7946"`
+	GossipAdvertise   string        `help:"Gossip address as the other nodes reach it." placeholder:"HOST:PORT"`
+	Join              []string      `help:"Gossip addresses of nodes to meet, separated by commas; the own one among them does no harm." placeholder:"HOST:PORT"`
+	BootstrapExpect   int           `help:"How many new nodes found a cluster together; the same number on each." default:"1"`
+	NonVoter          bool          `help:"Make this new node a permanent read replica: it serves reads and streams, and has no vote."`
+	MinFreeMiB        uint32        `name:"min-free-mib" help:"With less space left on the disk of the data directory the node takes nothing in until there is room again." default:"256"`
+	ClusterKey        string        `help:"The cluster's key, from hadir keygen. Other users of this machine may see it: rather use the file." placeholder:"KEY" xor:"key"`
+	ClusterKeyFile    string        `help:"File with the cluster's key; several lines for a change of keys." placeholder:"FILE" xor:"key"`
+	ExportURL         []string      `help:"Database to export events to: mysql://user:password@host:3306/database, or sqlite:///path, where {node} is this node's name. Repeatable. Other users of this machine may see a password: rather use the file." placeholder:"URL" sep:" "`
+	ExportURLFile     string        `help:"File with export URLs, one a line." placeholder:"FILE"`
+	RedisURL          string        `name:"redis-url" help:"Redis for second copies of queued check-ins: redis://user:password@host:6379/0. Other users of this machine may see a password: rather use the file." placeholder:"URL" xor:"redis"`
+	RedisURLFile      string        `name:"redis-url-file" help:"File with the URL of Redis." placeholder:"FILE" xor:"redis"`
+	TimeZone          string        `help:"Time zone of the site, for a new cluster." default:"Asia/Jakarta"`
+	RaftMultiplier    int           `help:"Stretches raft's timeouts on slow machines, 1 … 20." default:"1"`
+	AdminEmail        string        `help:"Address of the first administrator, for a new cluster." placeholder:"EMAIL"`
+	AdminPasswordFile string        `help:"File with the first administrator's password." placeholder:"FILE"`
+	TLSCert           string        `name:"tls-cert" help:"Certificate for HTTPS, PEM." placeholder:"FILE"`
+	TLSKey            string        `name:"tls-key" help:"Key of the certificate, PEM." placeholder:"FILE"`
+	TrustedProxies    []string      `help:"Networks of proxies whose X-Forwarded-For is believed, separated by commas." placeholder:"CIDR"`
+	StreamPerPerson   uint16        `help:"Connections that one person may have to the stream of this node." default:"5"`
+	StreamClients     uint16        `help:"Connections to the stream of this node in all." default:"5000"`
+	LogLevel          string        `help:"Least level that is logged: debug, info, warn or error." enum:"debug,info,warn,error" default:"info"`
+	LogFormat         string        `help:"Form of the log: text or json." enum:"text,json" default:"text"`
+	DebugAddr         string        `help:"Address for /debug/pprof; none when missing." placeholder:"HOST:PORT"`
+	Demo              bool          `help:"Demo controls on the cluster page, for administrators."`
+	SnapshotKiB       uint32        `name:"snapshot-kib" hidden:"" help:"Growth of the log after which a snapshot is taken, however large the state is; 0 for the default."`
+	Stabilization     time.Duration `hidden:"" help:"How long a new node must have kept up before it gets a vote; 0 for the default."`
+	TrailingLogs      uint32        `hidden:"" help:"Entries that stay in the log behind a snapshot; 0 for the default."`
+	DemoPeopleFile    string        `hidden:"" help:"Sample people for a new cluster, from hadir demo." placeholder:"FILE"`
 }
 
 // plan is what the options come to.
@@ -53,13 +69,24 @@ type plan struct {
 	people   *People
 	tls      *tls.Config
 	proxies  []netip.Prefix
+	redis    *redis.Options // nil without
+	targets  []export.Target
+}
+
+// snapshotPolicy is the default one where the hidden flags say nothing else.
+func (o *Options) snapshotPolicy() cluster.SnapshotPolicy {
+	p := cluster.SnapshotPolicy{Trailing: uint64(o.TrailingLogs)}
+	if o.SnapshotKiB > 0 {
+		p.MinGrowth, p.Share = int64(o.SnapshotKiB)<<10, 1e-9
+	}
+	return p
 }
 
 // resolve reads the files that the options name and finds what is wrong with
 // them, before anything is opened or bound.
 func (o Options) resolve(hostname string) (*plan, error) {
 	p := &plan{Options: o}
-	if err := errors.Join(p.checkAddrs(), p.readKey()); err != nil {
+	if err := errors.Join(p.checkAddrs(), p.readKey(), p.readRedis()); err != nil {
 		return nil, err
 	}
 	p.PeerAdvertise = advertised(o.PeerAdvertise, o.PeerAddr, hostname)
@@ -75,7 +102,7 @@ func (o Options) resolve(hostname string) (*plan, error) {
 		}
 		p.proxies = append(p.proxies, prefix)
 	}
-	if err := errors.Join(p.readAdmin(), p.readCertificate()); err != nil {
+	if err := errors.Join(p.readAdmin(), p.readCertificate(), p.readExports()); err != nil {
 		return nil, err
 	}
 	if o.DemoPeopleFile != "" {
@@ -168,10 +195,14 @@ func (p *plan) readAdmin() error {
 	return err
 }
 
-// member reports whether this node has been started before.
+// member reports whether this node has been a member of a cluster, which is then
+// set up. A first start that failed leaves files behind, too.
 func (p *plan) member() bool {
-	_, err := os.Stat(filepath.Join(p.DataDir, "state.db"))
-	return err == nil
+	info, err := store.LookNode(filepath.Join(p.DataDir, "node.db"))
+	if errors.Is(err, fs.ErrNotExist) {
+		return false
+	}
+	return err != nil || info.Member // what is wrong with the file, the start will tell
 }
 
 func (p *plan) readCertificate() error {

@@ -11,13 +11,18 @@ import (
 	"net/http/pprof"
 	"os"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
 	"hadir/cluster"
 	"hadir/cmd/hadir/internal/logs"
+	"hadir/export"
 	"hadir/httpapi"
 	"hadir/httpapi/password"
+	"hadir/httpapi/stream"
+	"hadir/queue"
+	"hadir/queue/mirror"
 )
 
 // Process is what a node needs of the process that it is.
@@ -36,9 +41,11 @@ type Process struct {
 
 const (
 	// shutdownTime bounds a shutdown in all, drainTime the answering of requests
-	// under way within it.
+	// under way within it, journalTime the last write of the door journal.
 	shutdownTime = 3 * time.Second
 	drainTime    = 1500 * time.Millisecond
+	journalTime  = 300 * time.Millisecond
+	exportTime   = 500 * time.Millisecond // for the batch that is under way
 )
 
 // errSlowShutdown means that the node was left as it was.
@@ -58,6 +65,7 @@ func Run(ctx context.Context, o Options, proc Process) error {
 	if err != nil {
 		return &UsageError{err.Error()}
 	}
+	log = log.With("node", p.NodeID)
 	asked := make(chan struct{})
 	go func() {
 		if _, ok := <-proc.Signals; !ok {
@@ -92,10 +100,17 @@ type running struct {
 	listener net.Listener
 	debug    *http.Server
 	node     *cluster.Node
+	journal  *httpapi.Journal
+	queue    *queue.Queue
+	mirror   *mirror.Mirror // nil without Redis
+	exporter *export.Exporter
+	api      *httpapi.API
 	server   *http.Server
 	draining atomic.Bool
 	failed   chan error
 	ending   chan struct{} // closed when the end has begun
+
+	stopQueue func() // nil until there is a queue
 }
 
 func (n *running) start(ctx context.Context) error {
@@ -120,21 +135,32 @@ func (n *running) start(ctx context.Context) error {
 		PeerAddr: n.PeerAddr, PeerAdvertise: n.PeerAdvertise,
 		GossipAddr: n.GossipAddr, GossipAdvertise: n.GossipAdvertise,
 		HTTPAdvertise: public, Join: n.Join, BootstrapExpect: n.BootstrapExpect,
+		NonVoter: n.NonVoter, MinFree: max(1, uint64(n.MinFreeMiB)<<20),
+		Stabilization: n.Stabilization, Snapshots: n.snapshotPolicy(),
 		Keys: n.keys, RaftMultiplier: n.RaftMultiplier, Version: n.proc.Version,
-		Genesis: g.commands, Founded: founded,
+		Genesis: g.commands, Founded: founded, Renew: g.renew,
 		Clock: Clock{}, Rand: n.proc.Rand, Halt: halter(n.proc.Stderr, n.proc.Exit), Log: n.log, Observe: metrics,
 	})
-	if err != nil {
+	var wrong *cluster.ConfigError
+	if errors.As(err, &wrong) {
+		return &UsageError{wrong.Text}
+	} else if err != nil {
+		return err
+	}
+	if err := n.startQueue(); err != nil {
+		return err
+	}
+	if err := n.startExport(); err != nil {
 		return err
 	}
 	if err := n.startHTTP(metrics); err != nil {
 		return err
 	}
-	n.log.Info("node is up", "node", n.NodeID, "url", public, "data", n.DataDir, "version", n.proc.Version)
+	n.log.Info("node is up", "url", public, "data", n.DataDir, "version", n.proc.Version)
 	go func() {
 		select {
 		case <-n.node.Ready():
-			n.log.Info("node is a member of its cluster", "node", n.NodeID, "leader", n.node.Status().Leader)
+			n.log.Info("node is a member of its cluster", "leader", n.node.Status().Leader)
 		case <-n.ending:
 		}
 	}()
@@ -142,8 +168,15 @@ func (n *running) start(ctx context.Context) error {
 }
 
 func (n *running) startHTTP(metrics *httpapi.Metrics) error {
+	n.journal = httpapi.NewJournal(n.node.Own(), Clock{}, n.log)
 	config := httpapi.Config{
 		Node: n.node, Clock: Clock{}, Rand: n.proc.Rand, Log: n.log, Metrics: metrics, TrustedProxies: n.proxies,
+		Journal: n.journal, Queue: door{n.queue},
+		Archive: n.node, Exports: exports{n.exporter}, Watcher: n.node,
+		StreamLimits: stream.Limits{PerPerson: int(n.StreamPerPerson), PerNode: int(n.StreamClients)},
+	}
+	if len(n.targets) > 0 {
+		config.Exported = n.exporter.Exported
 	}
 	if n.Demo {
 		config.Demo = n.proc.Demo
@@ -156,11 +189,11 @@ func (n *running) startHTTP(metrics *httpapi.Metrics) error {
 			}
 		}
 	}
-	api, err := httpapi.New(config)
-	if err != nil {
+	var err error
+	if n.api, err = httpapi.New(config); err != nil {
 		return err
 	}
-	n.server = httpapi.NewServer(n.unlessDraining(api), n.log)
+	n.server = httpapi.NewServer(n.unlessDraining(n.api), n.log)
 	n.server.TLSConfig = n.tls
 	go func() {
 		var err error
@@ -220,7 +253,7 @@ func (n *running) startDebug() error {
 // shutdown takes the node apart; see the package's comment for the order.
 func (n *running) shutdown() error {
 	begun := time.Now()
-	n.log.Info("shutting down", "node", n.NodeID)
+	n.log.Info("shutting down")
 	n.draining.Store(true)
 	close(n.ending)
 	ctx, cancel := context.WithTimeout(context.Background(), shutdownTime)
@@ -229,10 +262,16 @@ func (n *running) shutdown() error {
 	go func() {
 		drain, cancel := context.WithTimeout(ctx, drainTime)
 		defer cancel()
+		var streams sync.WaitGroup
+		streams.Go(func() { n.api.Close(drain) })
 		if err := n.server.Shutdown(drain); err != nil {
 			n.log.Warn("requests under way were cut off", "error", err)
 			n.server.Close() //nolint:errcheck // the listener is closed already
 		}
+		streams.Wait()
+		n.stopExport(ctx)
+		n.closeJournal()
+		n.stopQueue()
 		err := n.node.Shutdown(ctx)
 		if n.debug != nil {
 			n.debug.Close() //nolint:errcheck // nothing of value is on it
@@ -242,7 +281,7 @@ func (n *running) shutdown() error {
 	select {
 	case err := <-done:
 		if err == nil {
-			n.log.Info("stopped", "node", n.NodeID, "took", time.Since(begun))
+			n.log.Info("stopped", "took", time.Since(begun))
 		}
 		return err
 	case <-ctx.Done():
@@ -250,10 +289,35 @@ func (n *running) shutdown() error {
 	}
 }
 
+// closeJournal writes the last refusals down, but a disk that hangs keeps no node
+// from handing over.
+func (n *running) closeJournal() {
+	done := make(chan error, 1)
+	go func() { done <- n.journal.Close() }()
+	select {
+	case err := <-done:
+		if err != nil {
+			n.log.Warn("the last second of the door journal is lost", "error", err)
+		}
+	case <-time.After(journalTime):
+		n.log.Warn("the door journal cannot be written in time")
+	}
+}
+
 // abandon closes what a start that failed has left open. The process ends next,
 // but tests and their ports go on.
 func (n *running) abandon() {
+	n.stopExport(context.Background())
+	if n.stopQueue != nil {
+		n.stopQueue()
+	}
+	if n.api != nil {
+		cut, cancel := context.WithCancel(context.Background())
+		cancel()
+		n.api.Close(cut)
+	}
 	if n.node != nil {
+		n.closeJournal()
 		ctx, cancel := context.WithTimeout(context.Background(), shutdownTime)
 		defer cancel()
 		n.node.Shutdown(ctx) //nolint:errcheck // there is a first error to report

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"log/slog"
 	"net/http"
 	"os"
@@ -21,6 +22,7 @@ import (
 	"go.uber.org/goleak"
 
 	"hadir/attendance"
+	"hadir/store"
 )
 
 func TestMain(m *testing.M) {
@@ -281,6 +283,17 @@ func TestOneNodeFromFirstStartToNext(t *testing.T) {
 	if get(t, url+"/healthz") != 0 {
 		t.Error("the address is still served")
 	}
+	own, err := store.OpenNode(filepath.Join(o.DataDir, "node.db"), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	// The last thing before the end was refused, and is written down.
+	if rows, err := own.Journal(0, 10); err != nil || len(rows) != 1 || rows[0].Why != "sign_in_failed" || rows[0].Tried != o.AdminEmail {
+		t.Errorf("door journal: %+v %v", rows, err)
+	}
+	if err := own.Close(); err != nil {
+		t.Fatal(err)
+	}
 	// The same command line, after the password was put away.
 	if err := os.Remove(secret); err != nil {
 		t.Fatal(err)
@@ -291,7 +304,7 @@ func TestOneNodeFromFirstStartToNext(t *testing.T) {
 	// A second node on the same files.
 	o.AdminEmail, o.AdminPasswordFile, o.DebugAddr = "", "", ""
 	signals := make(chan os.Signal)
-	err := Run(context.Background(), o, Process{Stderr: &log{}, Rand: rand.Reader, Signals: signals, Exit: func(int) {}})
+	err = Run(context.Background(), o, Process{Stderr: &log{}, Rand: rand.Reader, Signals: signals, Exit: func(int) {}})
 	close(signals)
 	if err == nil || !strings.Contains(Explain(err), "in use by another process") || !strings.Contains(Explain(err), "--data-dir") {
 		t.Errorf("second node: %v", err)
@@ -319,5 +332,60 @@ func TestHTTPS(t *testing.T) {
 		GossipAddr: "127.0.0.1:0", TimeZone: "Asia/Jakarta"}
 	if _, err := o.resolve("box"); err == nil || !strings.Contains(err.Error(), "--tls-cert") {
 		t.Fatalf("missing certificate: %v", err)
+	}
+}
+
+// A first start that failed early leaves files behind, and is no first start that
+// has set anything up: the password is still needed.
+func TestAFailedFirstStartStillNeedsThePassword(t *testing.T) {
+	dir := t.TempDir()
+	for _, name := range []string{"node.db", "state.db"} {
+		o := Options{
+			NodeID: "n1", DataDir: dir, HTTPAddr: "127.0.0.1:0", PeerAddr: "127.0.0.1:0", GossipAddr: "127.0.0.1:0", BootstrapExpect: 1,
+			TimeZone: "Asia/Jakarta", AdminEmail: "a@b.example", AdminPasswordFile: filepath.Join(dir, "none"),
+		}
+		if _, err := o.resolve("host"); !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("before %s: %v", name, err)
+		}
+		var err error
+		if name == "node.db" {
+			var own *store.Node
+			if own, err = store.OpenNode(filepath.Join(dir, name), rand.Reader); err == nil {
+				err = own.Close()
+			}
+		} else {
+			var state *store.State
+			if state, err = store.OpenState(filepath.Join(dir, name), store.Options{}); err == nil {
+				err = state.Close()
+			}
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := o.resolve("host"); !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("after %s: %v", name, err)
+		}
+	}
+}
+
+func TestValuesOutOfRangeAreWrongUsage(t *testing.T) {
+	good := Options{
+		NodeID: "n1", DataDir: t.TempDir(), HTTPAddr: "127.0.0.1:0", PeerAddr: "127.0.0.1:0", GossipAddr: "127.0.0.1:0", BootstrapExpect: 1,
+		TimeZone: "Asia/Jakarta", LogLevel: "error", LogFormat: "text",
+	}
+	for name, change := range map[string]func(*Options){
+		"node id":          func(o *Options) { o.NodeID = "a b" },
+		"bootstrap-expect": func(o *Options) { o.BootstrapExpect = 40 },
+		"raft-multiplier":  func(o *Options) { o.RaftMultiplier = 99 },
+	} {
+		o := good
+		change(&o)
+		signals := make(chan os.Signal)
+		err := Run(context.Background(), o, Process{Stderr: &log{}, Rand: rand.Reader, Signals: signals, Exit: func(int) {}})
+		close(signals)
+		var usage *UsageError
+		if !errors.As(err, &usage) || !strings.Contains(usage.Text, name) {
+			t.Errorf("%s: %v", name, err)
+		}
 	}
 }
