@@ -16,6 +16,7 @@ import (
 )
 
 func TestAdmissionIsRefused(t *testing.T) {
+	t.Parallel()
 	g := newGroup(t, 1, alone)
 	g.startAll()
 	n := g.nodes[0]
@@ -43,6 +44,7 @@ func TestAdmissionIsRefused(t *testing.T) {
 }
 
 func TestOneChangeAtATime(t *testing.T) {
+	t.Parallel()
 	g := newGroup(t, 1, alone)
 	g.startAll()
 	n := g.nodes[0]
@@ -72,6 +74,7 @@ func TestOneChangeAtATime(t *testing.T) {
 }
 
 func TestAutopilotPromotesNobodyWhoWasRemoved(t *testing.T) {
+	t.Parallel()
 	g := newGroup(t, 1, alone)
 	g.startAll()
 	n := g.nodes[0]

@@ -26,6 +26,7 @@ func space(n int, soon func(int, *Config)) (free []*atomic.Uint64, change func(i
 }
 
 func TestALeaderWithoutRoomHandsOver(t *testing.T) {
+	t.Parallel()
 	free, disks := space(3, nil)
 	g := newGroup(t, 3, disks)
 	g.startAll()
@@ -67,6 +68,7 @@ func TestALeaderWithoutRoomHandsOver(t *testing.T) {
 }
 
 func TestTheOneWithRoomLeads(t *testing.T) {
+	t.Parallel()
 	free, disks := space(3, nil)
 	g := newGroup(t, 3, disks)
 	g.startAll()
@@ -83,6 +85,7 @@ func TestTheOneWithRoomLeads(t *testing.T) {
 }
 
 func TestNobodyHasRoom(t *testing.T) {
+	t.Parallel()
 	free, disks := space(3, nil)
 	g := newGroup(t, 3, disks)
 	g.startAll()
@@ -109,6 +112,7 @@ func TestNobodyHasRoom(t *testing.T) {
 }
 
 func TestAFullDiskOfTheLeaderIsNoLeaderToOthers(t *testing.T) {
+	t.Parallel()
 	free, disks := space(3, nil)
 	g := newGroup(t, 3, disks)
 	g.startAll()

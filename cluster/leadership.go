@@ -49,7 +49,7 @@ var errNotProven = errors.New("leadership could not be proven")
 // it. If a majority of voters says so, nobody can have been elected in a later one.
 func (n *Node) askTerms(m members) error {
 	term := n.raft.CurrentTerm()
-	ctx, cancel := context.WithTimeout(n.life, proveTimeout)
+	ctx, cancel := context.WithTimeout(n.life, proveTimeout*time.Duration(n.cfg.RaftMultiplier))
 	var wg sync.WaitGroup
 	defer func() {
 		cancel() // ends the questions that nobody waits for

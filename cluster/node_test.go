@@ -153,7 +153,7 @@ func (g *group) startAll() {
 
 func (g *group) await(what string, ok func() bool) {
 	g.t.Helper()
-	deadline := time.Now().Add(15 * time.Second)
+	deadline := time.Now().Add(40 * time.Second) // for a busy machine with the race detector
 	for !ok() {
 		if time.Now().After(deadline) {
 			g.t.Fatalf("waited in vain: %s", what)

@@ -46,6 +46,7 @@ func often(taken *atomic.Int32) func(int, *Config) {
 }
 
 func TestAFollowerThatMissedTheLogGetsASnapshotUnderLoad(t *testing.T) {
+	t.Parallel()
 	var taken atomic.Int32
 	g := newGroup(t, 3, often(&taken))
 	g.startAll()
@@ -90,6 +91,7 @@ func TestAFollowerThatMissedTheLogGetsASnapshotUnderLoad(t *testing.T) {
 }
 
 func TestTheLogSinceTheSnapshotIsCounted(t *testing.T) {
+	t.Parallel()
 	g := newGroup(t, 1, alone, func(i int, c *Config) { c.Snapshots.Trailing = 2 })
 	g.startAll()
 	n := g.nodes[0]
