@@ -29,6 +29,13 @@
 // A check-in puts four rows: event, day entry, accepted time, key. Counters and
 // the meta row are written once per transaction.
 //
+// # node.db
+//
+// Beside the node's identity, cursors and door journal it holds the outbox: check-ins
+// that were recorded and are not decided yet (outbox.go). An entry keeps its place
+// until the transaction that notes its decision; decisions are kept for a while, so
+// that their keys answer. The body hash of an entry is computed from it, not stored.
+//
 // # Invariants
 //
 //   - Data, chain hash, applied index and applied term change in one

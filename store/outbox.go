@@ -657,3 +657,38 @@ func (t *outboxTx) forget(keep int) error {
 	}
 	return nil
 }
+
+// OutboxFile reads the outbox of a node that does not run, entry by entry in their
+// order, waiting ones first, and gives the cluster that the node was a member of. It
+// changes nothing, and works on a disk that cannot be written.
+func OutboxFile(path string, each func(OutboxEntry) error) (id attendance.ClusterID, err error) {
+	err = guard(path, func() error {
+		db, err := bbolt.Open(path, 0o600, &bbolt.Options{ReadOnly: true, Timeout: lockTimeout, PageSize: pageSize})
+		if err != nil {
+			return openError(path, err)
+		}
+		err = db.View(func(tx *bbolt.Tx) error {
+			identity := tx.Bucket(bucketIdentity)
+			if identity == nil {
+				return corrupt(path, "it is not a hadir node file")
+			}
+			if b := identity.Get(rowCluster); len(b) == len(id) {
+				id = attendance.ClusterID(b)
+			}
+			for state, name := range [][]byte{OutboxWaiting: bucketOutbox, OutboxFailed: bucketOutboxFailed} {
+				if name == nil || tx.Bucket(name) == nil {
+					continue // a node that never had an outbox
+				}
+				c := tx.Bucket(name).Cursor()
+				for k, v := c.First(); k != nil; k, v = c.Next() {
+					if err := each(decodeOutboxRow(seqOf(k), OutboxState(state), v)); err != nil {
+						return err
+					}
+				}
+			}
+			return nil
+		})
+		return errors.Join(err, db.Close())
+	})
+	return id, err
+}

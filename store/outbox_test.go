@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -565,5 +566,46 @@ func TestOutboxEntryRefusesOtherBytes(t *testing.T) {
 		if _, err := DecodeOutboxEntry(b); err == nil {
 			t.Errorf("%s was read", name)
 		}
+	}
+}
+
+func TestOutboxFileIsOnlyRead(t *testing.T) {
+	path := filepath.Join(tempDir(t), "node.db")
+	o, shut := openOutbox(t, path, OutboxOptions{})
+	for i := range 3 {
+		mustPut(t, o, tap(uint64(i+1), "k"))
+	}
+	if err := o.Fail(1, "no", testClock); err != nil {
+		t.Fatal(err)
+	}
+	if err := o.Decide(OutboxDecision{N: 2, Outcome: decided(1)}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := OutboxFile(path, nil); !errors.Is(err, ErrLocked) {
+		t.Errorf("while the node runs: %v", err)
+	}
+	shut()
+	before, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	if _, err := OutboxFile(path, func(e OutboxEntry) error {
+		got = append(got, fmt.Sprint(e.N, " ", e.State, " ", e.User()))
+		return nil
+	}); err != nil {
+		t.Fatal(err)
+	}
+	if want := []string{"3 waiting 3", "1 failed 1"}; !slices.Equal(got, want) {
+		t.Errorf("%q, want %q", got, want)
+	}
+	if after, err := os.ReadFile(path); err != nil || !bytes.Equal(before, after) {
+		t.Errorf("the file was changed: %v", err)
+	}
+	if err := os.WriteFile(path, []byte("rubbish"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := OutboxFile(path, nil); err == nil {
+		t.Error("rubbish was read")
 	}
 }
