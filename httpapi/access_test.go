@@ -118,6 +118,9 @@ var probes = map[string]probe{
 	"POST /api/v1/cluster/remove":                                {body: `{"id":"n3"}`},
 	"POST /api/v1/tokens":                                        {body: `{"name":"gate"}`},
 	"DELETE /api/v1/tokens/{id}":                                 {path: "/api/v1/tokens/1"},
+	"POST /api/v1/queue/retry":                                   {body: `{"all":true,"note":"Redis is back"}`},
+	"POST /api/v1/queue/dismiss":                                 {body: `{"reason":"no","note":"sent by a test"}`},
+	"POST /api/v1/queue/import":                                  {body: `{"entries":["bmV3"]}`},
 	"GET /api/v1/backup":                                         {want: []int{http.StatusServiceUnavailable}},
 	"POST /api/v1/restore":                                       {body: "HADIRBK1", media: "application/octet-stream", want: []int{http.StatusConflict}},
 	"POST /api/v1/export/reset":                                  {body: `{"target":"x"}`, want: []int{http.StatusNotFound}},
@@ -137,6 +140,28 @@ var probes = map[string]probe{
 	"POST /cluster/transfer":   {media: formMedia, want: []int{http.StatusSeeOther}},
 	"POST /cluster/demo":       {body: "node=n2&act=kill", media: formMedia, want: []int{http.StatusSeeOther}},
 	"GET /assets/{name}":       {path: "/assets/icon.0.svg"},
+
+	"GET /records":                     {shows: `datetime="{at}"`},
+	"GET /reviews":                     {shows: `datetime="{at}"`},
+	"POST /reviews/{seq}":              {path: "/reviews/{record}", body: "key=" + key1 + "&decision=reject&note=no", media: formMedia, want: []int{http.StatusSeeOther}},
+	"GET /online":                      {shows: `>{name}</`},
+	"GET /online/list":                 {shows: `>{name}</`},
+	"POST /admin/people":               {body: "name=Dewi&email=dewi@sekolah.test&role=student", media: formMedia, want: []int{http.StatusSeeOther}},
+	"GET /admin/people/{id}":           {path: "/admin/people/{user}"},
+	"POST /admin/people/{id}":          {path: "/admin/people/{user}", body: "name=Dewi&email=dewi@sekolah.test&role=student", media: formMedia, want: []int{http.StatusSeeOther}},
+	"POST /admin/people/{id}/password": {path: "/admin/people/{user}/password", body: "password=rahasia banget&current_password=rahasia", media: formMedia, want: []int{http.StatusSeeOther}},
+	"POST /admin/people/{id}/sessions": {path: "/admin/people/{user}/sessions", media: formMedia, want: []int{http.StatusSeeOther}},
+	"POST /admin/people/{id}/active":   {path: "/admin/people/{user}/active", body: "active=true", media: formMedia, want: []int{http.StatusSeeOther}},
+	"POST /admin/people/import":        {body: upload("name,email,role\nDewi,dewi@sekolah.test,student\n", "apply"), media: uploadMedia},
+	"POST /admin/groups":               {body: "name=X-3&kind=class", media: formMedia, want: []int{http.StatusSeeOther}},
+	"GET /admin/groups/{id}":           {path: "/admin/groups/1"},
+	"POST /admin/groups/{id}":          {path: "/admin/groups/1", body: "name=X-3&kind=class", media: formMedia, want: []int{http.StatusSeeOther}},
+	"POST /admin/groups/{id}/join":     {path: "/admin/groups/1/join", body: "as=member&who=citra@sekolah.test", media: formMedia, want: []int{http.StatusSeeOther}},
+	"POST /admin/groups/{id}/leave":    {path: "/admin/groups/1/leave", body: "as=member&pick.3=on", media: formMedia, want: []int{http.StatusSeeOther}},
+	"POST /admin/groups/{id}/delete":   {path: "/admin/groups/1/delete", media: formMedia, want: []int{http.StatusSeeOther}},
+	"POST /admin/params":               {body: paramsForm, media: formMedia, want: []int{http.StatusConflict}}, // it is from no page
+	"POST /admin/tokens":               {body: "name=gate", media: formMedia},
+	"POST /admin/tokens/{id}/revoke":   {path: "/admin/tokens/1/revoke", media: formMedia, want: []int{http.StatusSeeOther}},
 }
 
 // matrix is a world in which everybody has checked in once, each at their own
@@ -146,9 +171,11 @@ type matrix struct {
 	record, key, at map[int]string
 }
 
+func withDesk(c *httpapi.Config) { c.Desk = &fakeDesk{} }
+
 func newMatrix(t *testing.T) *matrix {
 	t.Helper()
-	m := &matrix{world: newWorld(t, httpapi.WithArchive), record: make(map[int]string), key: make(map[int]string), at: make(map[int]string)}
+	m := &matrix{world: newWorld(t, httpapi.WithArchive, withDesk), record: make(map[int]string), key: make(map[int]string), at: make(map[int]string)}
 	// Signing in costs a password hash, and many cells want a world of their own.
 	for user := range emails {
 		m.token[user] = httpapi.SignToken(bytes.Repeat([]byte{7}, 32), uint64(user), 0, 0, time.Now().Add(time.Hour))

@@ -26,12 +26,12 @@ var tones = map[attendance.EventType]string{
 
 // auditPage shows what was decided, newest first: every attempt and every act.
 func auditPage(c *call) error {
-	q, err := c.pageQuery("who", "event_type", "node_id", "before")
+	q, err := c.pageQuery("who", "event_type", "node_id", "before", "at")
 	if err != nil {
 		return err
 	}
 	events, how, who := q.events(), c.landed(q), strings.TrimSpace(q.text("who"))
-	d := ui.Audit{Person: who, Type: q.text("event_type"), Node: q.text("node_id"), Types: eventNames, Nodes: c.nodeNames(q.text("node_id"))}
+	d := ui.Audit{At: q.number("at", 1, maxID-1, 0), Person: who, Type: q.text("event_type"), Node: q.text("node_id"), Types: eventNames, Nodes: c.nodeNames(q.text("node_id"))}
 	if err := q.done(); err != nil {
 		form, status, err := c.again("", err)
 		if err != nil {
@@ -41,6 +41,9 @@ func auditPage(c *call) error {
 		return c.screen(status, "admin", d)
 	}
 	same := []string{"who", who, "event_type", d.Type, "node_id", d.Node}
+	if d.At != 0 {
+		events.before = d.At + 1
+	}
 	if events.before != 0 {
 		d.Newest = address(auditPath, same...)
 	} else {
@@ -55,7 +58,7 @@ func auditPage(c *call) error {
 				return err
 			}
 			if len(found) != 1 || more {
-				d.Form = ui.Form{Trouble: "unclear", Wrong: []string{"who"}}
+				d.Form = ui.Form{Trouble: "who_is_meant"}
 				for _, u := range found {
 					d.People = append(d.People, ui.Link{
 						Name: u.Name + " · " + u.Email,

@@ -20,6 +20,8 @@ import (
 // with what was typed, why it was not done, and a key under which it is decided
 // once.
 
+const adminPath = "/admin"
+
 // screen sends a page that names its own template.
 func (c *call) screen(status int, active string, d ui.Screen) error {
 	return c.page(status, func(b *bytes.Buffer) error { return c.api.pages.Screen(b, c.frame(active), d) })

@@ -118,7 +118,7 @@ func (c *call) showPerson(status int, d ui.PersonPage) error {
 	if err := q.done(); err != nil {
 		return err
 	}
-	d.Self = c.who.isSelf(id)
+	d.Self = id == c.who.user.ID
 	fresh, err := c.seen(how, func(tx *store.ReadTx, s *scope) error {
 		u, err := tx.User(id)
 		if err != nil {
@@ -186,11 +186,11 @@ func activePersonPage(c *call) error {
 		if !active && in.values.Get("active") != "false" {
 			return invalidField("active", "is neither true nor false")
 		}
-		if active {
-			_, err := c.changeUser(in.under("activate"), id, userPatch{active: &active})
+		if err := c.mayChange(id); err != nil {
 			return err
 		}
-		if err := c.mayChange(id); err != nil {
+		if active {
+			_, err := c.changeUser(in.under("activate"), id, userPatch{active: &active})
 			return err
 		}
 		_, err := c.changeUnder(in.under("deactivate"), attendance.DeactivateUser{UserID: id})

@@ -40,7 +40,7 @@ func (c *call) showReviews(status int, d ui.Reviews) error {
 			d.Rows = append(d.Rows, row)
 		}
 		if next != 0 {
-			d.Newer = address(reviewsPath, "cursor", cursorOf(next))
+			d.Older = address(reviewsPath, "cursor", cursorOf(next))
 		}
 		return nil
 	})
@@ -55,7 +55,7 @@ func (c *call) showReviews(status int, d ui.Reviews) error {
 		}
 	}
 	if after != 0 {
-		d.First = reviewsPath
+		d.Newest = reviewsPath
 	}
 	d.Stale = fresh.Stale
 	return c.screen(status, c.staffItem(), d)

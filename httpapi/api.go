@@ -81,6 +81,8 @@ type Config struct {
 	Journal *Journal
 	// Queue keeps taps that cannot be decided at present. Optional: they are refused.
 	Queue Queue
+	// Desk shows the queues of all nodes. Optional.
+	Desk QueueDesk
 	// Watcher makes the stream. Optional: nothing is pushed.
 	Watcher Watcher
 	// StreamLimits are those of the stream. Optional: its own.

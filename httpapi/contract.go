@@ -113,7 +113,7 @@ func (r *route) key() string { return r.method + " " + strings.TrimPrefix(r.path
 const contractIntro = "Times are RFC 3339 in UTC with milliseconds; durations carry their unit in the name (_ms, _s); ids are integers " +
 	"unless said; everything is UTF-8. GET serves HEAD too.\n\n" +
 	"Errors are application/problem+json (RFC 9457). The field code is a stable word to act on; errors names the fields that are wrong. " +
-	"A body holds at most 64 KiB unless said. Fields and parameters that are not described are refused, never ignored; a field that is null counts as left out.\n\n" +
+	"A body holds at most 64 KiB unless said. What is not described is refused, never ignored: fields of a body, and parameters of operations that take any. A field that is null counts as left out.\n\n" +
 	"Sign in at POST /api/v1/session and send the token as Authorization: Bearer, or let a browser keep the cookie. " +
 	"What each role reaches stands with each operation: own is oneself, group the people of the groups for which one is responsible, " +
 	"all everybody.\n\n" +

@@ -163,7 +163,7 @@ func (l *ledger) validate(body []byte, keys ...string) error {
 // saw notes what a handler took of a request.
 func (l *ledger) saw(c httpapi.Call) error {
 	op := dig(l.doc, "paths", c.Path, strings.ToLower(c.Method))
-	if c.Asked && c.Subject == "nothing" {
+	if c.Asked && c.Narrow && c.Subject == "nothing" {
 		return fmt.Errorf("%s asks its scope and is about %s: say in its row what it is about", c.Key, c.Subject)
 	}
 	if op == nil {

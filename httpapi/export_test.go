@@ -176,11 +176,17 @@ type Call struct {
 	Key, Method, Path string
 	Subject           string
 	Asked             bool // its scope
+	Narrow            bool // somebody reaches less than all
 	Params            []string
 	Read              bool // the query
 	Fields            []string
 	Body              bool // a JSON object was read
 	Status            int
+}
+
+// narrow reports whether somebody who may use the route does not reach all.
+func (a access) narrow() bool {
+	return slices.ContainsFunc(a.reach[student:], func(r reach) bool { return r == reachOwn || r == reachGroup })
 }
 
 // Trace has f see every call at its end. It is to be called before the first.
@@ -191,7 +197,7 @@ func (a *API) Trace(f func(Call)) {
 		}
 		out := Call{
 			Key: c.route.method + " " + plainPath(c.route.path), Method: c.route.method, Path: plainPath(c.route.path),
-			Subject: c.route.access.subject.String(), Asked: c.who != nil && c.who.asked, Params: c.params, Read: c.params != nil,
+			Subject: c.route.access.subject.String(), Asked: c.who != nil && c.who.asked, Narrow: c.route.access.narrow(), Params: c.params, Read: c.params != nil,
 			Status: c.w.status,
 		}
 		if c.in != nil {

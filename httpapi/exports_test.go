@@ -89,7 +89,6 @@ func TestExportStatus(t *testing.T) {
 			t.Errorf("no %s", line)
 		}
 	}
-	w.want(newWorld(t).get(adminID, "/api/v1/export"), http.StatusNotFound, "not_found")
 }
 
 func TestExportActs(t *testing.T) {
@@ -164,7 +163,7 @@ func TestOneVerificationAtATime(t *testing.T) {
 			r.Header.Set("Content-Type", "application/json")
 			var answer *http.Response
 			if answer, err = http.DefaultClient.Do(r); err == nil {
-				answer.Body.Close()
+				answer.Body.Close() //nolint:errcheck // only its status counts
 				first <- answer.StatusCode
 				return
 			}

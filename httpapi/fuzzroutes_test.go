@@ -41,7 +41,7 @@ var decided = []int{http.StatusConflict, http.StatusUnprocessableEntity}
 func FuzzRoutes(f *testing.F) {
 	people := []uint64{0, aniID, teacherID, adminID}
 	medias := []string{"application/json", formMedia, "text/csv", "application/octet-stream", ""}
-	w := newWorld(f, httpapi.WithArchive)
+	w := newWorld(f, httpapi.WithArchive, withDesk)
 	w.node.setUp(f, attendance.PutToken{Name: "gate", Hash: bytes.Repeat([]byte{1}, 32)})
 	routes := w.api.RouteTable()
 	for i, route := range routes {
@@ -75,6 +75,9 @@ func FuzzRoutes(f *testing.F) {
 			t.Errorf("%s %s: %d %s", r.Method, r.URL, to.Code, to.Body)
 		case to.Code >= 400 && to.Code < 500 && proposed > 0 && !slices.Contains(decided, to.Code):
 			t.Errorf("%s %s: %d with %d proposals", r.Method, r.URL, to.Code, proposed)
+		}
+		for _, err := range w.taken.new() {
+			t.Errorf("%s %s %q: %v", r.Method, r.URL, body, err)
 		}
 		if err := l.check(r, to.Code, to.Header(), to.Body.Bytes()); err != nil {
 			t.Errorf("%s %s %q: %v", r.Method, r.URL, body, err)

@@ -232,6 +232,28 @@ type world struct {
 	demo  *fakeDemo
 	watch *fakeWatch
 	token map[int]string
+	taken *breaches
+}
+
+// breaches are of the contract, by what handlers took of requests.
+type breaches struct {
+	mu   sync.Mutex
+	errs []error
+}
+
+func (b *breaches) add(err error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.errs = append(b.errs, err)
+}
+
+// new gives them, each once.
+func (b *breaches) new() []error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	out := b.errs
+	b.errs = nil
+	return out
 }
 
 type fakeDemo struct{ acts []string }
@@ -354,10 +376,19 @@ func newWorld(t testing.TB, options ...func(*httpapi.Config)) *world {
 	if w.api, err = httpapi.New(c); err != nil {
 		t.Fatal(err)
 	}
+	l, err := contract()
+	if err != nil {
+		t.Fatal(err)
+	}
+	taken := &breaches{}
+	w.taken = taken
 	w.api.Trace(func(c httpapi.Call) {
-		if l, err := contract(); err != nil {
-			t.Errorf("contract: %v", err)
-		} else if err := l.saw(c); err != nil {
+		if err := l.saw(c); err != nil {
+			taken.add(err)
+		}
+	})
+	t.Cleanup(func() {
+		for _, err := range taken.new() {
 			t.Errorf("contract: %v", err)
 		}
 	})

@@ -203,6 +203,37 @@ var operations = map[string]operation{
 		codes:   []code{codeResolved, codeTooOld, codeUnknownUser},
 		answers: []outcome{{status: http.StatusOK, says: "What became of it.", shape: resolvedJSON{}}},
 	},
+	"GET /queue": {
+		summary: "What waits to be decided",
+		detail: "The outboxes of all nodes, this one's first, and what Redis has. A node that cannot be asked is there with the reason. failed lists " +
+			"what cannot be decided as it is.",
+		codes:   []code{codeNotFound, codeInvalidQuery},
+		answers: []outcome{{status: http.StatusOK, says: "The queues.", shape: queueJSON{}}},
+	},
+	"POST /queue/retry": {
+		summary: "Try again what was set aside",
+		detail:  "Name ids, a reason or all. An entry changes its state and keeps its place and its key: it is never cloned.",
+		act:     changes,
+		body:    queueActRequest{}, example: `{"ids":["n1/17"]}`,
+		codes:   []code{codeNotFound},
+		answers: []outcome{{status: http.StatusOK, says: "How many there were, and who could not be asked.", shape: queueActJSON{}}},
+	},
+	"POST /queue/dismiss": {
+		summary: "Give up what was set aside",
+		detail:  "Name ids, a reason or all, and say why: the note goes to the audit trail.",
+		act:     changes,
+		body:    queueActRequest{}, example: `{"ids":["n1/17"],"note":"sent by a test"}`,
+		codes:   []code{codeNotFound},
+		answers: []outcome{{status: http.StatusOK, says: "How many there were, and who could not be asked.", shape: queueActJSON{}}},
+	},
+	"POST /queue/import": {
+		summary: "Take over check-ins from the disk of a dead node",
+		detail:  "As hadir outbox export writes them. They are recorded here and decided as of their own time; one that is known already is not taken twice.",
+		act:     changes,
+		body:    queueImportRequest{}, example: `{"entries":["AQF…"]}`,
+		codes:   []code{codeNotFound, codeStorage},
+		answers: []outcome{{status: http.StatusOK, says: "What became of them.", shape: queueImportJSON{}}},
+	},
 	"GET /journal": {
 		summary: "What this node refused at its door",
 		detail: "Newest first: refusals, failed sign-ins and answers from earlier decisions, none of which is an event. Above 100 a second from one " +

@@ -47,11 +47,11 @@ var navigation = map[attendance.Role][]ui.NavItem{
 	attendance.Student: {{Key: "home", Href: "/"}, {Key: "history", Href: "/history"}},
 	attendance.Teacher: {
 		{Key: "home", Href: "/"}, {Key: "history", Href: "/history"}, {Key: "groups", Href: "/groups"},
-		{Key: "dashboard", Href: "/dashboard"}, {Key: "cluster", Href: "/cluster"},
+		{Key: "dashboard", Href: "/dashboard"}, {Key: "records", Href: recordsPath}, {Key: "cluster", Href: "/cluster"},
 	},
 	attendance.Admin: {
 		{Key: "home", Href: "/"}, {Key: "history", Href: "/history"}, {Key: "groups", Href: "/groups"},
-		{Key: "dashboard", Href: "/dashboard"}, {Key: "cluster", Href: "/cluster"},
+		{Key: "dashboard", Href: "/dashboard"}, {Key: "cluster", Href: "/cluster"}, {Key: "admin", Href: adminPath},
 	},
 }
 

@@ -200,6 +200,7 @@ func (c *call) present(how cluster.Read, after uint64, limit int) (items []prese
 		if err != nil {
 			return err
 		}
+		s.who.asked = true // also where there is nobody to ask about
 		for _, id := range slices.Sorted(maps.Keys(found)) {
 			if !s.sees(id) {
 				continue

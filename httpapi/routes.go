@@ -24,7 +24,7 @@ type route struct {
 
 // routes is the table, area by area. GET serves HEAD too.
 func (a *API) routes() []route {
-	table := slices.Concat(sessionRoutes, checkInRoutes, recordRoutes, peopleRoutes, clusterRoutes, a.streamRoutes(), healthRoutes(), a.demoRoutes(), a.backupRoutes(), a.exportRoutes(), contractRoutes, pageRoutes, adminPageRoutes)
+	table := slices.Concat(sessionRoutes, checkInRoutes, recordRoutes, peopleRoutes, clusterRoutes, queueRoutes, a.streamRoutes(), healthRoutes(), a.demoRoutes(), a.backupRoutes(), a.exportRoutes(), contractRoutes, pageRoutes, adminPageRoutes)
 	for i := range table {
 		if table[i].page { // pages are for people
 			table[i].access.reach[device] = reachNone
@@ -116,7 +116,7 @@ var adminPageRoutes = []route{
 	{http.MethodGet, recordsPath, staff.about(aboutPeople), true, recordsPage},
 	{http.MethodGet, reviewsPath, staff.about(aboutPeople), true, reviewsPage},
 	{http.MethodPost, reviewsPath + "/{seq}", admins, true, decidePage},
-	{http.MethodGet, "/admin", admins, true, hubPage},
+	{http.MethodGet, adminPath, admins, true, hubPage},
 	{http.MethodGet, peoplePath, admins, true, peoplePage},
 	{http.MethodPost, peoplePath, admins, true, createPersonPage},
 	{http.MethodGet, importPagePath, admins, true, importPage}, // before {id}, which it would be
@@ -125,7 +125,7 @@ var adminPageRoutes = []route{
 	{http.MethodPost, peoplePath + "/{id}", admins, true, editPersonPage},
 	{http.MethodPost, peoplePath + "/{id}/password", admins.about(aboutPerson), true, passwordPage},
 	{http.MethodPost, peoplePath + "/{id}/sessions", admins.about(aboutPerson), true, endSessionsPage},
-	{http.MethodPost, peoplePath + "/{id}/active", admins, true, activePersonPage},
+	{http.MethodPost, peoplePath + "/{id}/active", admins.about(aboutPerson), true, activePersonPage},
 	{http.MethodGet, groupsPath, admins, true, adminGroupsPage},
 	{http.MethodPost, groupsPath, admins, true, createGroupPage},
 	{http.MethodGet, groupsPath + "/{id}", admins, true, adminGroupPage},

@@ -416,10 +416,12 @@ func TestStreamRightsEnd(t *testing.T) {
 		user int
 		act  func(w *world)
 	}{
-		"deactivated":      {aniID, func(w *world) { w.node.setUp(w.t, attendance.DeactivateUser{UserID: aniID}) }},
-		"signed out":       {aniID, func(w *world) { w.node.setUp(w.t, attendance.BumpSessionEpoch{UserID: aniID}) }},
-		"all signed out":   {adminID, func(w *world) { w.node.setUp(w.t, attendance.BumpSessionEpoch{}) }},
-		"another password": {teacherID, func(w *world) { w.node.setUp(w.t, attendance.SetPassword{UserID: teacherID, PasswordHash: "$argon2id$x"}) }},
+		"deactivated":    {aniID, func(w *world) { w.node.setUp(w.t, attendance.DeactivateUser{UserID: aniID}) }},
+		"signed out":     {aniID, func(w *world) { w.node.setUp(w.t, attendance.BumpSessionEpoch{UserID: aniID}) }},
+		"all signed out": {adminID, func(w *world) { w.node.setUp(w.t, attendance.BumpSessionEpoch{}) }},
+		"another password": {teacherID, func(w *world) {
+			w.node.setUp(w.t, attendance.SetPassword{UserID: teacherID, PasswordHash: "$argon2id$x"})
+		}},
 		"another role": {teacherID, func(w *world) {
 			w.node.setUp(w.t, attendance.PutUser{UserID: teacherID, Name: "Guru", Email: emails[teacherID], Role: attendance.Admin, Active: true})
 		}},

@@ -67,11 +67,75 @@ type Row struct {
 	Seen time.Time // when first seen, where that is earlier
 	Node string
 	ID   uint64
+	// Where the list is about many people.
+	User    uint64 // whose it is
+	Offline bool   // it was tapped without a connection
+}
+
+// History is somebody's own records, newest day first.
+type History struct {
+	Days  []Day
+	Older string // cursor of the next page; "" for none
+	First bool   // the newest page
+	Stale bool
+}
+
+// Day is the records of one day; it has at least one.
+type Day struct{ Rows []Row }
+
+// Groups are groups with today's counts.
+type Groups struct {
+	Rows             []GroupRow
+	Arrived, Present int // of everybody
+	Epoch            string
+	Seq              uint64
+	Stale            bool
+}
+
+// GroupRow is one group.
+type GroupRow struct {
+	ID                        uint64
+	Name                      string
+	Members, Arrived, Present int
+}
+
+// Group is one group's day.
+type Group struct {
+	ID      uint64
+	Name    string
+	Now     time.Time
+	Members []Member
+	Arrived int
+	Epoch   string
+	Seq     uint64
+	Stale   bool
+}
+
+// Member is somebody of a group, with the day's first arrival and last departure.
+type Member struct {
+	ID      uint64
+	Name    string
+	Active  bool
+	In, Out time.Time // zero for not yet
+	Node    string
+	Offline bool // the arrival was tapped without a connection
+}
+
+// Dashboard is the site's day.
+type Dashboard struct {
+	Now                    time.Time
+	Arrived, Present, Left int
+	Duplicates, Reviews    int
+	Minutes                [][2]int // minute of the day and arrivals in it, in any order
+	Rows                   []Row
+	Epoch                  string
+	Seq                    uint64
+	Stale                  bool
 }
 
 // Result is what became of a tap.
 type Result struct {
-	Outcome string // accepted, duplicate, review, rejected, unrecorded or unknown
+	Outcome string // accepted, duplicate, review, rejected, queued, unrecorded or unknown
 	Kind    string // in or out
 	Reason  string // a word of the state machine; "" for none
 	At      time.Time

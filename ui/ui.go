@@ -154,10 +154,27 @@ func (p *Pages) funcs(lang Lang, column int) template.FuncMap {
 		"clock": func(t time.Time) string {
 			return strings.ReplaceAll(t.Format("15:04:05"), ":", point) + " " + zoneName(t)
 		},
-		"date":   func(t time.Time) string { return longDate(t, lang) },
-		"zone":   zoneName,
+		"date": func(t time.Time) string { return longDate(t, lang) },
+		"zone": zoneName,
+		"moment": func(t time.Time) string {
+			return shortDate(t, lang) + " " + strings.ReplaceAll(t.Format("15:04:05"), ":", point) + " " + zoneName(t)
+		},
+		"roles":      func() []string { return []string{"student", "teacher", "admin"} },
+		"groupkinds": func() []string { return []string{"class", "department"} },
+		// say is t with what belongs into the words as a list.
+		"say": func(key string, args []any) (string, error) {
+			w, ok := words[key]
+			if !ok {
+				return "", fmt.Errorf("no words for %q", key)
+			}
+			return fmt.Sprintf(w[column], args...), nil
+		},
 		"millis": time.Time.UnixMilli,
 		"offset": func(t time.Time) int { _, offset := t.Zone(); return offset / 60 },
+		"json": func(v any) (string, error) {
+			b, err := json.Marshal(v)
+			return string(b), err
+		},
 		// script gives "" for one that was not built.
 		"script": func(name string) string { return p.links[name] },
 		// words gives what a script says, as JSON.
@@ -222,6 +239,15 @@ func longDate(t time.Time, lang Lang) string {
 	return t.Format("Monday, 2 January 2006")
 }
 
+// shortDate is for lists: the day and the year in figures, the month in letters.
+func shortDate(t time.Time, lang Lang) string {
+	month := t.Month().String()
+	if lang == Indonesian {
+		month = monthsID[t.Month()-1]
+	}
+	return fmt.Sprintf("%d %s %d", t.Day(), month[:3], t.Year())
+}
+
 // view is what a template gets: the frame and the content.
 type view struct {
 	Frame
@@ -247,6 +273,40 @@ func (p *Pages) SignIn(w io.Writer, f Frame, d SignIn) error { return p.render(w
 
 // Home renders the page of somebody who is signed in.
 func (p *Pages) Home(w io.Writer, f Frame, d Home) error { return p.render(w, "home", f, d) }
+
+// History renders somebody's own records.
+func (p *Pages) History(w io.Writer, f Frame, d History) error { return p.render(w, "history", f, d) }
+
+// Groups renders the groups of today.
+func (p *Pages) Groups(w io.Writer, f Frame, d Groups) error { return p.render(w, "groups", f, d) }
+
+// GroupsPart renders their list alone.
+func (p *Pages) GroupsPart(w io.Writer, f Frame, d Groups) error {
+	return p.render(w, "grouplist", f, d)
+}
+
+// Group renders one group's day.
+func (p *Pages) Group(w io.Writer, f Frame, d Group) error { return p.render(w, "group", f, d) }
+
+// GroupPart renders its people alone.
+func (p *Pages) GroupPart(w io.Writer, f Frame, d Group) error { return p.render(w, "members", f, d) }
+
+// Dashboard renders the site's day.
+func (p *Pages) Dashboard(w io.Writer, f Frame, d Dashboard) error {
+	return p.render(w, "dashboard", f, d)
+}
+
+// Offline renders the page that a phone keeps for a time without a connection. It
+// holds nothing about anybody.
+func (p *Pages) Offline(w io.Writer, lang Lang) error {
+	return p.render(w, "offline", Frame{Lang: lang}, Home{})
+}
+
+// Worker gives the service worker's script; nil where scripts were not built.
+func (p *Pages) Worker() []byte { return p.assets["sw.js"].Content }
+
+// Link gives the address of an asset by its plain name; "" when there is none.
+func (p *Pages) Link(name string) string { return p.links[name] }
 
 // Result renders what became of a tap.
 func (p *Pages) Result(w io.Writer, f Frame, d Result) error { return p.render(w, "result", f, d) }

@@ -66,9 +66,27 @@ func pages(t *testing.T, lang ui.Lang) map[string]string {
 	}}
 	keep("home", func(b *bytes.Buffer) error { return p.Home(b, f, ui.Home{KeyIn: "k1", KeyOut: "k2", Today: today}) })
 	keep("empty", func(b *bytes.Buffer) error { return p.Home(b, f, ui.Home{Today: ui.Today{Now: at}}) })
+	rows := []ui.Row{{Name: "Ani", Kind: "in", At: at, Seen: at.Add(-time.Minute), Node: "n1", ID: 7}}
+	keep("history", func(b *bytes.Buffer) error {
+		return p.History(b, f, ui.History{Days: []ui.Day{{Rows: rows}, {Rows: rows}}, Older: "1.2.3", Stale: true})
+	})
+	keep("no history", func(b *bytes.Buffer) error { return p.History(b, f, ui.History{First: true}) })
+	keep("groups", func(b *bytes.Buffer) error {
+		return p.Groups(b, f, ui.Groups{Rows: []ui.GroupRow{{ID: 3, Name: "X-1"}, {ID: 4, Name: "X-2", Members: 30, Arrived: 20}}, Stale: true})
+	})
+	keep("no groups", func(b *bytes.Buffer) error { return p.GroupsPart(b, f, ui.Groups{}) })
+	members := []ui.Member{{ID: 1, Name: "Budi", Active: true}, {ID: 2, Name: "Ani", Active: true, In: at, Out: at.Add(time.Hour), Node: "n1", Offline: true}}
+	keep("group", func(b *bytes.Buffer) error {
+		return p.Group(b, f, ui.Group{ID: 3, Name: "X-1", Now: at, Members: members, Arrived: 1, Stale: true})
+	})
+	keep("empty group", func(b *bytes.Buffer) error { return p.GroupPart(b, f, ui.Group{ID: 3, Name: "X-1"}) })
+	keep("dashboard", func(b *bytes.Buffer) error {
+		return p.Dashboard(b, f, ui.Dashboard{Now: at, Arrived: 3, Minutes: [][2]int{{415, 3}}, Rows: rows, Stale: true})
+	})
+	keep("offline", func(b *bytes.Buffer) error { return p.Offline(b, lang) })
 	keep("today", func(b *bytes.Buffer) error { return p.TodayPart(b, f, today) })
 	keep("pulse", func(b *bytes.Buffer) error { return p.PulsePart(b, f) })
-	for _, outcome := range []string{"accepted", "duplicate", "review", "rejected", "unrecorded", "unknown"} {
+	for _, outcome := range []string{"accepted", "duplicate", "review", "rejected", "queued", "unrecorded", "unknown"} {
 		for _, reason := range []string{"", "unknown_user", "inactive_user", "key_reused", "too_old", "clock_suspect", "of_tomorrow"} {
 			d := ui.Result{Outcome: outcome, Kind: "in", Reason: reason, At: at, Winner: ui.Row{At: at}, Replay: true, Key: "k", Node: "n1", Leader: "n2", Took: 4100 * time.Microsecond}
 			keep(outcome+" "+reason, func(b *bytes.Buffer) error { return p.Result(b, f, d) })
@@ -101,6 +119,10 @@ func pages(t *testing.T, lang ui.Lang) map[string]string {
 		Areas: []ui.DocArea{{ID: "area-things", Name: "Things", Says: "All of them.", Operations: []ui.DocOperation{op, open}}},
 	}
 	keep("docs", func(b *bytes.Buffer) error { return p.Docs(b, nobody, docs) })
+	for name, d := range adminPages() {
+		keep(name, func(b *bytes.Buffer) error { return p.Screen(b, f, d) })
+	}
+	keep("online list", func(b *bytes.Buffer) error { return p.OnlinePart(b, f, ui.Online{}) })
 	for _, status := range []int{400, 403, 404, 429, 503} {
 		keep("notice", func(b *bytes.Buffer) error {
 			return p.Notice(b, nobody, ui.Notice{Status: status, Code: "x", Request: "r"})
@@ -123,6 +145,7 @@ func TestPages(t *testing.T) {
 		id["home"]:      {"Senin, 23 November 2026", "06.58.14 WIB", "hadir sejak 06.57.14 WIB", "2026-11-22T23:58:14.000Z"},
 		en["home"]:      {"Monday, 23 November 2026", "06:58:14 WIB", "present since"},
 		id["accepted "]: {"Tercatat 06.58.14 WIB", "4,1 ms"}, en["accepted "]: {"4.1 ms"}, id["accepted of_tomorrow"]: {"of_tomorrow"},
+		id["group"]: {"1 dari 2 sudah hadir", "pulang 07.58.14 WIB"}, en["dashboard"]: {`data-minutes="[[415,3]]"`}, en["history"]: {"/history?cursor=1.2.3"},
 		id["unknown "]: {"tidak akan tercatat dua kali", "Coba lagi"}, en["no quorum"]: {"No quorum: nothing can be decided."},
 	} {
 		for _, part := range parts {
@@ -150,7 +173,7 @@ func TestWords(t *testing.T) {
 		b, err := fs.ReadFile(os.DirFS("."), path)
 		if strings.HasSuffix(path, ".html") {
 			all.Write(b)
-		} else if path == "words.go" {
+		} else if strings.HasPrefix(path, "words") {
 			go_.Write(b)
 		}
 		return err
@@ -166,6 +189,13 @@ func TestWords(t *testing.T) {
 		}
 	}
 	checkScripts(t, scripts, keys)
+	seen := make(map[string]bool)
+	for _, m := range keys {
+		if seen[m[1]] {
+			t.Errorf("%s stands in the catalogue twice", m[1])
+		}
+		seen[m[1]] = true
+	}
 	if len(keys) < 50 {
 		t.Fatalf("%d keys only", len(keys))
 	}

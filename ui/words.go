@@ -1,6 +1,7 @@
 package ui
 
 import (
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -67,7 +68,19 @@ func PreferredLang(header string) Lang {
 }
 
 // words is the catalogue: Indonesian, English. Both take the same arguments.
-var words = map[string][2]string{
+var words = catalogue(pageWords, adminWords)
+
+// catalogue puts the parts together. A key stands in one of them.
+func catalogue(parts ...map[string][2]string) map[string][2]string {
+	all := make(map[string][2]string)
+	for _, part := range parts {
+		maps.Copy(all, part)
+	}
+	return all
+}
+
+// pageWords are those of the pages that everybody has.
+var pageWords = map[string][2]string{
 	"title":            {"hadir", "hadir"},
 	"nav.home":         {"Absen", "Check in"},
 	"nav.cluster":      {"Klaster", "Cluster"},
@@ -95,6 +108,7 @@ var words = map[string][2]string{
 	"error.busy":       {"Sedang ramai. Coba lagi sebentar.", "It is busy. Try again in a moment."},
 	"error.not_ready":  {"Node ini belum siap. Coba lagi sebentar.", "This node is not ready. Try again in a moment."},
 	"home.greeting":    {"Halo, %s", "Hello, %s"},
+	"offline.heading":  {"Tanpa sambungan: absen disimpan di HP ini", "No connection: check-ins are kept on this phone"},
 	"home.in":          {"Absen masuk", "Check in"},
 	"home.out":         {"Absen pulang", "Check out"},
 	"kind.in":          {"masuk", "in"},
@@ -117,6 +131,8 @@ var words = map[string][2]string{
 	"result.review.text":     {"Absen %s tersimpan. Seorang petugas akan memutuskan.", "Your check-in (%s) is kept. A person will decide."},
 	"result.rejected":        {"Tidak diterima", "Not accepted"},
 	"result.rejected.text":   {"Absen %s ditolak.", "The check-in (%s) was refused."},
+	"result.queued":          {"Tersimpan, menunggu pengesahan", "Recorded, waiting for confirmation"},
+	"result.queued.text":     {"Absen %s tersimpan di node ini dan akan disahkan dengan waktu ini. Tidak perlu mengulang.", "Your check-in (%s) is on this node's disk and will be decided as of now. There is no need to repeat it."},
 	"result.unrecorded":      {"Belum tercatat", "Not recorded"},
 	"result.unrecorded.text": {"Absen %s belum tercatat karena klaster tidak dapat memutuskan saat ini. Coba lagi.", "The check-in (%s) was not recorded, because the cluster cannot decide right now. Try again."},
 	"result.unknown":         {"Belum ada kepastian", "Not certain yet"},
@@ -209,6 +225,36 @@ var words = map[string][2]string{
 	"view.feed":            {"Kejadian", "What happened"},
 	"act.kill_leader":      {"Matikan pemimpin", "Kill the leader"},
 
+	"nav.history":      {"Riwayat", "History"},
+	"nav.groups":       {"Grup", "Groups"},
+	"nav.dashboard":    {"Dasbor", "Dashboard"},
+	"history.heading":  {"Riwayat saya", "My history"},
+	"history.empty":    {"Belum ada absen.", "No check-ins yet."},
+	"list.newest":      {"Terbaru", "Newest"},
+	"list.older":       {"Lebih lama", "Older"},
+	"groups.heading":   {"Grup hari ini", "Groups today"},
+	"groups.empty":     {"Tidak ada grup.", "There are no groups."},
+	"group.tally":      {"%d dari %d sudah hadir", "%d of %d are present"},
+	"group.missing":    {"belum", "not yet"},
+	"group.offline":    {"luring", "offline"},
+	"group.out":        {"pulang %s", "left %s"},
+	"group.empty":      {"Grup ini belum punya anggota.", "This group has no members yet."},
+	"board.heading":    {"Hari ini, langsung", "Today, live"},
+	"board.present":    {"Sedang hadir", "Present"},
+	"board.arrived":    {"Sudah datang", "Arrived"},
+	"board.left":       {"Sudah pulang", "Left"},
+	"board.duplicates": {"Ganda", "Duplicates"},
+	"board.reviews":    {"Perlu dilihat", "To review"},
+	"board.minutes":    {"Kedatangan per menit", "Arrivals per minute"},
+	"board.arrivals":   {"Kedatangan", "Arrivals"},
+	"board.peak":       {"Puncak {0}: {1} per menit", "Peak {0}: {1} per minute"},
+	"board.quiet":      {"Belum ada kedatangan", "No arrivals yet"},
+	"board.pause":      {"Jeda", "Pause"},
+	"board.resume":     {"Lanjut ({0} baru)", "Continue ({0} new)"},
+	"board.summary":    {"{0} absen dalam 10 detik terakhir", "{0} check-ins in the last 10 seconds"},
+	"board.in":         {"masuk", "in"},
+	"board.out":        {"pulang", "out"},
+
 	"cluster.heading":    {"Menurut %s", "According to %s"},
 	"cluster.details":    {"Rincian", "Details"},
 	"cluster.summary":    {"Dijawab oleh %s · pemimpin (leader) %s · masa jabatan (term) %d · kuorum %d", "Answered by %s · leader %s · term %d · quorum %d"},
@@ -262,7 +308,7 @@ var words = map[string][2]string{
 	"place.path":         {"di alamat", "in the path"},
 	"place.query":        {"di kueri", "in the query"},
 	"place.header":       {"di header", "in the header"},
-	"docs.optional":      {"boleh kosong", "optional"},
+	"docs.optional":      {"opsional", "optional"},
 	"docs.request":       {"Isi permintaan", "Request body"},
 	"docs.answers":       {"Jawaban", "Answers"},
 	"docs.headers":       {"Header", "Header fields"},

@@ -130,13 +130,19 @@ func writeFanout(out io.Writer, r load.FanoutResult) error {
 	}{{"answer, without clients", r.AckAlone}, {"answer", r.Ack}, {"sent → frame", r.SendToFrame}, {"answer → frame", r.AckToFrame}} {
 		fmt.Fprintf(t, "%s\t%.1f\t%.1f\t%.1f\t%.1f\t%.1f\t\n", row.name, row.p.P50, row.p.P90, row.p.P99, row.p.P999, row.p.Max)
 	}
+	for _, row := range []struct {
+		name string
+		q    load.Quantiles
+	}{{"answer, as the node says, without clients", r.ServerAlone}, {"answer, as the node says", r.Server}} {
+		fmt.Fprintf(t, "%s\t%.1f\t\t%.1f\t\t\t\n", row.name, row.q.P50, row.q.P99)
+	}
 	if err := t.Flush(); err != nil {
 		return err
 	}
 	fmt.Fprintln(out, "\nWhat the nodes say:")
 	fmt.Fprintln(t, "node\tclients\tapply → frame p50 ms\tp99 ms\tframes a write\tslow closes\tMiB per 1000 idle\tCPU µs a frame\t")
 	for _, n := range r.Nodes {
-		fmt.Fprintf(t, "%s\t%d\t%.1f\t%.1f\t%.1f\t%.0f\t%.1f\t%.1f\t\n", n.URL, n.Clients, n.ApplyP50, n.ApplyP99, n.Frames/max(1, n.Writes),
+		fmt.Fprintf(t, "%s\t%d\t%.1f\t%.1f\t%.1f\t%.0f\t%.1f\t%.1f\t\n", n.URL, n.Clients, n.ApplyToFrame.P50, n.ApplyToFrame.P99, n.Frames/max(1, n.Writes),
 			n.SlowCloses, n.RSSPer1000, n.CPUPerFrame)
 	}
 	return t.Flush()

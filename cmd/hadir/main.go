@@ -38,6 +38,7 @@ type cli struct {
 	Backup  backupCmd  `cmd:"" help:"Take a backup of a running cluster."`
 	Restore restoreCmd `cmd:"" help:"Restore a backup into an empty cluster."`
 	Export  exportCmd  `cmd:"" help:"Look after the SQL copies of a running cluster."`
+	Outbox  outboxCmd  `cmd:"" help:"Rescue undecided check-ins from the disk of a node that will not run again."`
 	Inspect inspectCmd `cmd:"" help:"Look at the files of a stopped node."`
 	Recover recoverCmd `cmd:"" help:"Make the last survivor a cluster of its own, when the others are gone for good."`
 	Bench   benchCmd   `cmd:"" help:"Measure a running cluster."`

@@ -78,6 +78,8 @@ func TestServeFlags(t *testing.T) {
 		"bootstrap-expect":    {"3", "1", func(c *serveCmd) any { return c.BootstrapExpect }},
 		"cluster-key":         {"k", "", func(c *serveCmd) any { return c.ClusterKey }},
 		"cluster-key-file":    {"f", "", func(c *serveCmd) any { return c.ClusterKeyFile }},
+		"export-url":          {"sqlite:///a,b", "", func(c *serveCmd) any { return strings.Join(c.ExportURL, " ") }},
+		"export-url-file":     {"f", "", func(c *serveCmd) any { return c.ExportURLFile }},
 		"time-zone":           {"Asia/Jayapura", "Asia/Jakarta", func(c *serveCmd) any { return c.TimeZone }},
 		"raft-multiplier":     {"5", "1", func(c *serveCmd) any { return c.RaftMultiplier }},
 		"admin-email":         {"a@b", "", func(c *serveCmd) any { return c.AdminEmail }},

@@ -52,6 +52,7 @@ type client struct {
 	hub   *Hub
 	user  uint64
 	wire  wire
+	raw   *rawWriter // nil where there is none
 	sub   Subscriber
 	run   func()        // flush
 	since time.Duration // of the hub, when it came
@@ -180,8 +181,35 @@ func (c *client) filtered() bool { return c.sub.Topics.Has(Attendance) && !c.aud
 
 // flush sends until there is nothing more to send.
 func (c *client) flush() {
-	for c.step() {
+	for c.step(false) {
 	}
+}
+
+// poke is kick for the dispatcher, which comes by at many: what takes no time is
+// done at once, by its own goroutine. A thousand goroutines that all want to run
+// would hold up whoever waits for the answer to a check-in.
+func (c *client) poke() {
+	c.mu.Lock()
+	c.again = true
+	start := !c.busy && !c.ended
+	if start {
+		c.busy = true
+	}
+	c.mu.Unlock()
+	switch {
+	case !start:
+	case c.easy():
+		for c.step(true) {
+		}
+	default:
+		c.hub.spawn(c.run)
+	}
+}
+
+// easy reports whether what is next needs no look into the store. Only the flush
+// may ask.
+func (c *client) easy() bool {
+	return c.next != 0 && c.recheck.Load() <= c.audience.Load().AsOf && c.hub.log.covers(c.epoch, c.next)
 }
 
 // cuts saves garbage.
@@ -189,8 +217,18 @@ var cuts = sync.Pool{New: func() any { return new(cut) }}
 
 const keptOwn = 4 << 10
 
-// step sends once what there is and reports whether to look again.
-func (c *client) step() bool {
+// done gives the cut back.
+func (c *cut) done() {
+	clear(c.bufs[:cap(c.bufs)])
+	if *c = (cut{bufs: c.bufs[:0], own: c.own[:0]}); cap(c.own) > keptOwn {
+		c.own = nil
+	}
+	cuts.Put(c)
+}
+
+// step sends once what there is and reports whether to look again. With quick it
+// never waits: what cannot be written at once is left to a goroutine, which goes on.
+func (c *client) step(quick bool) bool {
 	c.mu.Lock()
 	if !c.again || c.ended {
 		c.busy = false
@@ -205,20 +243,39 @@ func (c *client) step() bool {
 		return c.done()
 	}
 	out := cuts.Get().(*cut)
-	defer func() {
-		clear(out.bufs[:cap(out.bufs)])
-		if *out = (cut{bufs: out.bufs[:0], own: out.own[:0]}); cap(out.own) > keptOwn {
-			out.own = nil
-		}
-		cuts.Put(out)
-	}()
 	if t.end == nil {
 		t.end = c.compose(out, &t)
 	}
-	if t.end != nil {
+	switch {
+	case t.end != nil && quick:
+		out.done()
+		c.hub.spawn(func() { c.leave(*t.end) })
+		return false
+	case t.end != nil:
+		out.done()
 		return c.leave(*t.end)
+	case !quick:
+		return c.write(out, 0)
 	}
-	rest, err := c.send(out.bufs)
+	n := c.try(out.bufs)
+	if n < out.bytes {
+		c.hub.spawn(func() {
+			if c.write(out, n) {
+				c.flush()
+			}
+		})
+		return false
+	}
+	c.advance(out)
+	out.done()
+	return true
+}
+
+// write sends a cut of which some bytes were sent and reports whether to look
+// again.
+func (c *client) write(out *cut, sent int) bool {
+	defer out.done()
+	rest, err := c.send(out.bufs, sent)
 	switch {
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		return c.tooSlow(rest)
@@ -450,10 +507,18 @@ func (c *client) control(out *cut, t *todo) {
 	}
 }
 
-// send writes whole frames. After a deadline rest is what is missing of the frame
-// that was cut through.
-func (c *client) send(bufs net.Buffers) (rest []byte, err error) {
-	if len(bufs) == 0 {
+// send writes whole frames, but for the first bytes, which were sent. After a
+// deadline rest is what is missing of the frame that was cut through.
+func (c *client) send(bufs net.Buffers, sent int) (rest []byte, err error) {
+	going := make(net.Buffers, 0, len(bufs)) // WriteTo eats it
+	skip := sent
+	for _, b := range bufs {
+		n := min(skip, len(b))
+		if skip -= n; n < len(b) {
+			going = append(going, b[n:])
+		}
+	}
+	if len(going) == 0 {
 		return nil, nil
 	}
 	c.writing.Store(true)
@@ -461,13 +526,25 @@ func (c *client) send(bufs net.Buffers) (rest []byte, err error) {
 	if err := c.wire.SetWriteDeadline(time.Now().Add(c.hub.cfg.Limits.Write)); err != nil {
 		return nil, err
 	}
-	if len(bufs) == 1 {
-		n, err := c.wire.Write(bufs[0])
-		return remainder(bufs, int64(n)), err
-	}
-	going := append(net.Buffers(nil), bufs...) // WriteTo eats it
 	n, err := going.WriteTo(c.wire)
-	return remainder(bufs, n), err
+	if err != nil {
+		return remainder(bufs, int64(sent)+n), err
+	}
+	return nil, c.wire.SetWriteDeadline(time.Time{}) // for try, which knows none
+}
+
+// try writes what can be written at once and gives how much that was.
+func (c *client) try(bufs net.Buffers) (sent int) {
+	if c.raw == nil {
+		return 0
+	}
+	for _, b := range bufs {
+		n := c.raw.write(b)
+		if sent += n; n < len(b) {
+			break
+		}
+	}
+	return sent
 }
 
 // remainder gives what is missing of a frame after n bytes; each of the buffers
@@ -521,7 +598,7 @@ func (c *client) tooSlow(rest []byte) bool {
 // say writes the last words and lets the other side end the connection. listen
 // closes it.
 func (c *client) say(last []byte) bool {
-	if _, err := c.send(net.Buffers{last}); err != nil {
+	if _, err := c.send(net.Buffers{last}, 0); err != nil {
 		return c.done()
 	}
 	if half, ok := c.wire.(interface{ CloseWrite() error }); ok {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -117,6 +118,7 @@ const (
 	// historians is how many connections may read from the store at a time.
 	historians = 4
 	maxMail    = 64 // messages that may wait for one connection
+	minShare   = 64 // connections that are not worth another goroutine
 )
 
 // Hub serves all connections of a node. Use New; all methods may be called
@@ -129,6 +131,7 @@ type Hub struct {
 	// Tests change these before the first connection.
 	spawn            func(func()) // go
 	maxWrite, maxOld int
+	workers          int
 
 	woken atomic.Int64  // when the oldest commit was signalled that is not in the log; 0 for none
 	wake  chan struct{} // holds one signal
@@ -183,8 +186,9 @@ func newHub(cfg Config) (*Hub, error) {
 	}
 	h := &Hub{
 		cfg: cfg, began: cfg.Clock.Now(), spawn: func(f func()) { go f() }, maxWrite: maxWrite, maxOld: maxOld,
-		log:  frameLog{size: chunkBytes, most: maxChunks},
-		wake: make(chan struct{}, 1), disk: make(chan struct{}, historians), empty: make(chan struct{}),
+		workers: max(1, runtime.GOMAXPROCS(0)/2),
+		log:     frameLog{size: chunkBytes, most: maxChunks},
+		wake:    make(chan struct{}, 1), disk: make(chan struct{}, historians), empty: make(chan struct{}),
 		seats: make(map[uint64]int), clients: make(map[*client]struct{}), waiting: make(map[*client]struct{}),
 		of: make(map[uint64][]*client),
 	}
@@ -328,9 +332,27 @@ func (h *Hub) publish(events []Event, at time.Duration) {
 			h.cfg.Tapped(e.Seq, e.User)
 		}
 	}
-	for _, c := range awake {
-		c.kick()
+	h.poke(awake)
+}
+
+// poke has connections look for what there is to send. The work is shared by half of
+// the processors at most: the others are for those who have something decided.
+func (h *Hub) poke(all []*client) {
+	var wg sync.WaitGroup
+	share := max(minShare, (len(all)+h.workers-1)/h.workers)
+	for len(all) > share {
+		part := all[:share]
+		all = all[share:]
+		wg.Go(func() {
+			for _, c := range part {
+				c.poke()
+			}
+		})
 	}
+	for _, c := range all {
+		c.poke()
+	}
+	wg.Wait()
 }
 
 // changed has rights looked up again as of an event. Whom it concerns is added to

@@ -81,6 +81,13 @@ func (l *frameLog) at() (epoch string, head uint64) {
 	return l.epoch, l.next - 1
 }
 
+// covers reports whether the events of a history from a seq on are in memory.
+func (l *frameLog) covers(epoch string, seq uint64) bool {
+	l.mu.RLock()
+	defer l.mu.RUnlock()
+	return epoch == l.epoch && (seq == l.next || l.holds(seq))
+}
+
 // holds reports whether an event is in memory; l.mu is held.
 func (l *frameLog) holds(seq uint64) bool {
 	return len(l.chunks) > 0 && seq >= l.chunks[0].first && seq < l.next

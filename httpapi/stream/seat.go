@@ -82,6 +82,7 @@ func (s *Seat) Serve(conn *websocket.Conn, sub Subscriber) {
 func (h *Hub) attach(user uint64, wire wire, sub Subscriber) *client {
 	c := &client{hub: h, user: user, wire: wire, sub: sub, over: make(chan struct{}), since: h.now()}
 	c.run = c.flush
+	c.raw = newRawWriter(wire)
 	c.alive.Store(int64(c.since))
 	a := sub.Audience
 	c.audience.Store(&a)

@@ -3,6 +3,7 @@ import Alpine from "@alpinejs/csp";
 import { Clock } from "./lib/clock";
 import { disk } from "./lib/disk";
 import { type Body, Outbox, type Tap } from "./lib/outbox";
+import { forget, known, remember } from "./lib/profile";
 import { locationOf, type Place, ring, watch } from "./lib/place";
 import { type Decision, lookOf, type Progress, type Step, steps } from "./lib/receipt";
 import { browser, keepUp, Stream } from "./lib/stream";
@@ -52,11 +53,17 @@ Alpine.data("checkin", () => ({
     const data = this.$el.dataset;
     const words = new Words(data["words"] ?? "{}");
     const say = (key: string, ...values: Array<string | number>): string => words.say(key, ...values);
-    const zone = { offset: Number(data["offset"]), name: data["zone"] ?? "" };
-    const clock = new Clock(Number(data["now"]), performance.now(), zone, document.documentElement.lang);
-    const owner = Number(data["user"]);
+    // Without a connection the page is empty, and what is known is from the last time.
+    const online = data["user"] !== "0";
+    const profile = online
+      ? { user: Number(data["user"]), offset: Number(data["offset"]), zone: data["zone"] ?? "", ahead: Number(data["now"]) - Date.now() }
+      : known();
+    if (!profile) return location.replace("/");
+    if (online) remember(profile);
+    const { user: owner } = profile;
+    const clock = new Clock(Date.now() + profile.ahead, performance.now(), { offset: profile.offset, name: profile.zone }, document.documentElement.lang);
     let place: Place = { state: "seeking" };
-    let heard = performance.now(); // when the server was last heard of
+    let heard = online ? performance.now() : -heardWithin; // when the server was last heard of
     let up = false;
     let current: Tap | undefined;
     let sending = false;
@@ -135,7 +142,7 @@ Alpine.data("checkin", () => ({
 
     const stream = new Stream(
       ["attendance", "progress"],
-      { epoch: data["epoch"] ?? "", seq: Number(data["seq"]) },
+      online ? { epoch: data["epoch"] ?? "", seq: Number(data["seq"]) } : undefined,
       {
         event: (frame) => {
           if (typeof frame["id"] === "string") void decided(frame["id"]);
@@ -149,6 +156,7 @@ Alpine.data("checkin", () => ({
         up: (node) => {
           up = node !== undefined;
           if (!up) return;
+          if (!online) return location.replace("/");
           heard = performance.now();
           void box.drain();
         },
@@ -213,5 +221,9 @@ function distance(metres: number): string {
   const kilometres = (metres / 1000).toLocaleString(document.documentElement.lang, { maximumFractionDigits: 1 });
   return metres < 1000 ? `${Math.round(metres)} m` : `${kilometres} km`;
 }
+
+// Whoever signs out takes their name off this phone; taps that wait stay theirs.
+document.querySelector('form[action="/sign-out"]')?.addEventListener("submit", forget);
+void navigator.serviceWorker?.register("/sw.js").catch(() => undefined);
 
 Alpine.start();

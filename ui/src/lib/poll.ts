@@ -27,7 +27,7 @@ export function poll(part: HTMLElement): void {
     }
     timer = setTimeout(turn, pause(every, failed, Math.random()));
   };
-  timer = setTimeout(turn, every);
+  timer = setTimeout(turn, part.childElementCount > 0 ? every : 0); // an empty part waits for nothing
   // Somebody knows that there is something new.
   document.addEventListener("hadir:refresh", () => {
     clearTimeout(timer);

@@ -40,6 +40,10 @@ type FanoutResult struct {
 	// them.
 	AckAlone Percentiles `json:"ack_alone_ms"`
 	Ack      Percentiles `json:"ack_ms"`
+	// ServerAlone and Server are the same as the node that was asked measured it:
+	// this program is busy with its clients, and what it measures includes that.
+	ServerAlone Quantiles `json:"server_answer_alone_ms"`
+	Server      Quantiles `json:"server_answer_ms"`
 	// Delivered events, of those clients that read: each client and event is one.
 	Delivered int `json:"delivered"`
 	Missing   int `json:"missing"`
@@ -52,19 +56,28 @@ type FanoutResult struct {
 	Nodes       []FanoutOn  `json:"nodes"`
 }
 
+// Quantiles are from a node's histogram, in milliseconds.
+type Quantiles struct {
+	P50 float64 `json:"p50"`
+	P99 float64 `json:"p99"`
+}
+
+func (s scraped) quantiles(name, labels string) Quantiles {
+	return Quantiles{1000 * s.quantile(name, labels, 0.5), 1000 * s.quantile(name, labels, 0.99)}
+}
+
 // FanoutOn is what a node says about itself.
 type FanoutOn struct {
-	URL          string  `json:"url"`
-	Clients      int     `json:"clients"`
-	ApplyP50     float64 `json:"apply_to_frame_p50_ms"`
-	ApplyP99     float64 `json:"apply_to_frame_p99_ms"`
-	Writes       float64 `json:"writes"`
-	Frames       float64 `json:"frames"`
-	SlowCloses   float64 `json:"slow_closes"`
-	RSSBefore    float64 `json:"rss_before_mib"`
-	RSSIdle      float64 `json:"rss_idle_mib"`
-	RSSPer1000   float64 `json:"rss_per_1000_idle_mib"`
-	CPUPerFrame  float64 `json:"cpu_us_per_frame"` // everything the node does, per frame sent
+	URL          string    `json:"url"`
+	Clients      int       `json:"clients"`
+	ApplyToFrame Quantiles `json:"apply_to_frame_ms"`
+	Writes       float64   `json:"writes"`
+	Frames       float64   `json:"frames"`
+	SlowCloses   float64   `json:"slow_closes"`
+	RSSBefore    float64   `json:"rss_before_mib"`
+	RSSIdle      float64   `json:"rss_idle_mib"`
+	RSSPer1000   float64   `json:"rss_per_1000_idle_mib"`
+	CPUPerFrame  float64   `json:"cpu_us_per_frame"` // everything the node does, per frame sent
 	before, idle scraped
 }
 
@@ -76,6 +89,8 @@ const (
 	memory     = "process_resident_memory_bytes"
 	delay      = "hadir_stream_apply_to_frame_seconds"
 	slowCloses = "hadir_stream_slow_closes_total"
+	answers    = "hadir_http_request_seconds"
+	ofCheckIns = `route="/api/v1/checkins",`
 )
 
 // tapped is a check-in that was answered.
@@ -93,8 +108,19 @@ func Fanout(ctx context.Context, cfg FanoutConfig) (FanoutResult, error) {
 	cfg.Settle, cfg.Grace = cmp.Or(cfg.Settle, 3*time.Second), cmp.Or(cfg.Grace, 20*time.Second)
 	r := FanoutResult{Clients: cfg.Clients, Slow: cfg.Slow, Rate: cfg.Rate}
 	begun := time.Now()
+	looks := make([]scraped, 4) // around both loads, at the node that is asked
+	ask := func(i int) (err error) {
+		looks[i], err = scrape(ctx, cfg.Taps)
+		return err
+	}
+	if err := ask(0); err != nil {
+		return r, err
+	}
 	alone, _ := cfg.tap(ctx, begun)
-	r.AckAlone = percentiles(acks(alone))
+	if err := ask(1); err != nil {
+		return r, err
+	}
+	r.AckAlone, r.ServerAlone = percentiles(acks(alone)), looks[1].since(looks[0]).quantiles(answers, ofCheckIns)
 	for _, as := range cfg.Watch {
 		before, err := scrape(ctx, as)
 		if err != nil {
@@ -126,10 +152,16 @@ func Fanout(ctx context.Context, cfg FanoutConfig) (FanoutResult, error) {
 	for _, w := range quick {
 		reading.Go(func() { w.read(begun) })
 	}
+	if err := ask(2); err != nil {
+		return r, err
+	}
 	start := time.Now()
 	taps, failed := cfg.tap(ctx, begun)
 	r.Seconds, r.Failed, r.Sent = time.Since(start).Seconds(), failed, len(taps)+failed
-	r.Ack = percentiles(acks(taps))
+	if err := ask(3); err != nil {
+		return r, err
+	}
+	r.Ack, r.Server = percentiles(acks(taps)), looks[3].since(looks[2]).quantiles(answers, ofCheckIns)
 	if err := cfg.end(ctx, &r, quick, taps); err != nil {
 		return r, err
 	}
@@ -312,7 +344,7 @@ func timedOut(err error) bool {
 func (n *FanoutOn) fill(after scraped) {
 	const mib = 1 << 20
 	load := after.since(n.idle)
-	n.ApplyP50, n.ApplyP99 = 1000*load.quantile(delay, 0.5), 1000*load.quantile(delay, 0.99)
+	n.ApplyToFrame = load.quantiles(delay, "")
 	n.Writes, n.Frames = load["hadir_stream_writes_total"], load["hadir_stream_frames_total"]
 	n.SlowCloses = load[slowCloses]
 	n.RSSBefore, n.RSSIdle = n.before[memory]/mib, n.idle[memory]/mib

@@ -40,14 +40,18 @@ nonsense
 		t.Errorf("x_total grew by %v", got)
 	}
 	for q, want := range map[float64]float64{0.05: 0.0005, 0.5: 0.0015, 0.95: 0.003, 1: 0.004} {
-		if got := after.quantile("h", q); math.Abs(got-want) > 1e-9 {
+		if got := after.quantile("h", "", q); math.Abs(got-want) > 1e-9 {
 			t.Errorf("quantile %v is %v, want %v", q, got, want)
 		}
 	}
-	if got := after.quantile("other", 0.5); got != 0 {
+	labels := parseMetrics([]byte("h_bucket{route=\"/x\",le=\"1\"} 4\nh_bucket{route=\"/y\",le=\"9\"} 4\n"))
+	if got := labels.quantiles("h", `route="/x",`); got != (Quantiles{500, 990}) {
+		t.Errorf("with labels: %v", got)
+	}
+	if got := after.quantile("other", "", 0.5); got != 0 {
 		t.Errorf("nothing: %v", got)
 	}
-	if got := parseMetrics([]byte("h_bucket{le=\"1\"} 1\nh_bucket{le=\"+Inf\"} 4\n")).quantile("h", 0.9); got != 1 {
+	if got := parseMetrics([]byte("h_bucket{le=\"1\"} 1\nh_bucket{le=\"+Inf\"} 4\n")).quantile("h", "", 0.9); got != 1 {
 		t.Errorf("beyond the last bound: %v", got)
 	}
 }
@@ -68,7 +72,7 @@ func (f *fakeStream) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		f.mu.Lock()
 		defer f.mu.Unlock()
 		f.asked++
-		fmt.Fprintf(w, "process_resident_memory_bytes 1048576\nhadir_stream_slow_closes_total %d\n", f.asked/3)
+		fmt.Fprintf(w, "process_resident_memory_bytes 1048576\nhadir_stream_slow_closes_total %d\n", f.asked/6)
 	case "/api/v1/checkins":
 		f.mu.Lock()
 		defer f.mu.Unlock()

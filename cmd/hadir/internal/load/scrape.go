@@ -57,12 +57,12 @@ func (s scraped) since(before scraped) scraped {
 }
 
 // quantile estimates a quantile of a histogram, within its bucket as Prometheus
-// does; 0 when nothing was counted.
-func (s scraped) quantile(name string, q float64) float64 {
+// does; 0 when nothing was counted. labels are "" or end with a comma.
+func (s scraped) quantile(name, labels string, q float64) float64 {
 	type bucket struct{ le, count float64 }
 	var buckets []bucket
 	for line, count := range s {
-		rest, ok := strings.CutPrefix(line, name+`_bucket{le="`)
+		rest, ok := strings.CutPrefix(line, name+`_bucket{`+labels+`le="`)
 		if !ok {
 			continue
 		}

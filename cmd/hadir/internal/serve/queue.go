@@ -2,8 +2,10 @@ package serve
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
+	"strconv"
 	"strings"
 	"sync"
 
@@ -39,24 +41,28 @@ func (p *plan) readRedis() error {
 
 // startQueue opens the outbox and has it drained, and mirrored where there is a
 // Redis, until stopQueue.
-func (n *running) startQueue() error {
+func (n *running) startQueue(metrics *httpapi.Metrics) error {
 	own := n.node.Own()
 	outbox, err := own.Outbox(store.OutboxOptions{})
 	if err != nil {
 		return err
 	}
 	config := queue.Config{Node: n.node, Outbox: outbox, Clock: Clock{}, Log: n.log, Origin: own.Incarnation(), Peers: n.node}
+	keys, err := n.keys.MirrorKeys()
+	if err != nil {
+		return err
+	}
 	if n.redis != nil {
-		keys, err := n.keys.MirrorKeys()
-		if err != nil {
-			return err
-		}
 		n.mirror = mirror.New(mirror.Config{
 			Redis: n.redis, Node: n.node, Clock: Clock{}, Log: n.log, Origin: own.Incarnation(), Keys: keys,
 		})
 		config.Mirror = n.mirror
 	}
 	if n.queue, err = queue.New(config); err != nil {
+		return err
+	}
+	n.desk = desk{n.queue, n.mirror, keys, func() attendance.ClusterID { return n.node.Status().Cluster }}
+	if err := metrics.Register(newQueueCollector(n.queue)); err != nil {
 		return err
 	}
 	if d := outbox.Depth(); d.Waiting+d.Failed > 0 {
@@ -98,4 +104,106 @@ func (d door) Find(ctx context.Context, p attendance.Principal, key string) (htt
 		return httpapi.Queued{}, err
 	}
 	return httpapi.Queued{OutboxEntry: f.OutboxEntry, Copies: []httpapi.Copy{{Where: f.Node, Fsync: true}}}, nil
+}
+
+// desk is the queues of all nodes as the door sees them.
+type desk struct {
+	queue   *queue.Queue
+	mirror  *mirror.Mirror // nil without Redis
+	keys    [][]byte       // that seal what outboxes hold
+	cluster func() attendance.ClusterID
+}
+
+// Import implements httpapi.QueueDesk.
+func (d desk) Import(sealed []byte) (known bool, err error) {
+	e, _, err := mirror.Open(d.keys, d.cluster(), sealed)
+	if err != nil {
+		return false, fmt.Errorf("%w: %w", httpapi.ErrForeign, err)
+	}
+	return d.queue.Import(e)
+}
+
+// View implements httpapi.QueueDesk.
+func (d desk) View(ctx context.Context) (out httpapi.QueueView, err error) {
+	views, err := d.queue.Views(ctx)
+	if err != nil {
+		return out, err
+	}
+	for _, v := range views {
+		n := httpapi.QueueNode{
+			Name: v.Node, Error: v.Error, Waiting: v.Waiting, Failed: v.Failed, Bytes: v.Bytes, OldestAge: v.OldestAge,
+			Decided: v.Decided, PerSecond: v.PerSecond, EmptyIn: v.EmptyIn, Unusable: v.Usable,
+		}
+		if m := v.Mirror; m != nil {
+			n.Mirrored, n.RedisUp, n.RedisSafe, n.RedisWhy = true, m.Up, m.Fsync, m.Why
+		}
+		for _, s := range v.SetAside {
+			n.SetAside = append(n.SetAside, httpapi.QueueFailed{
+				ID: strconv.FormatUint(s.N, 10), Principal: s.Principal, Key: s.Key, UserID: s.UserID, Kind: s.Kind,
+				ReceivedAt: s.ReceivedAt, FailedAt: s.FailedAt, Reason: s.Reason,
+			})
+		}
+		out.Nodes = append(out.Nodes, n)
+	}
+	if d.mirror == nil {
+		return out, nil
+	}
+	tasks, err := d.mirror.Tasks()
+	if err != nil {
+		return out, nil //nolint:nilerr // each node says whether Redis is out of reach, and why
+	}
+	out.Redis = &httpapi.QueueRedis{
+		Scheduled: tasks.Scheduled, Pending: tasks.Pending, Active: tasks.Active, Retry: tasks.Retry, Archived: tasks.Archived,
+	}
+	for _, u := range tasks.Unusable {
+		out.Redis.Unusable = append(out.Redis.Unusable, httpapi.QueueFailed{ID: u.Task, Reason: u.Reason, FailedAt: attendance.MillisOf(u.At)})
+	}
+	return out, nil
+}
+
+// Act implements httpapi.QueueDesk.
+func (d desk) Act(ctx context.Context, act httpapi.QueueAct) (int, error) {
+	if act.Where == mirror.Where {
+		return d.actOnRedis(act)
+	}
+	a := queue.Act{Dismiss: act.Dismiss, Reason: act.Reason, All: act.All}
+	for _, id := range act.IDs {
+		n, err := strconv.ParseUint(id, 10, 64)
+		if err != nil {
+			return 0, err
+		}
+		a.Places = append(a.Places, n)
+	}
+	if err := a.Check(); err != nil {
+		return 0, err
+	}
+	return d.queue.Act(ctx, act.Where, a)
+}
+
+func (d desk) actOnRedis(act httpapi.QueueAct) (done int, err error) {
+	if d.mirror == nil {
+		return 0, errors.New("this node has no redis")
+	}
+	names := act.IDs
+	if len(names) == 0 {
+		tasks, err := d.mirror.Tasks()
+		if err != nil {
+			return 0, err
+		}
+		for _, u := range tasks.Unusable {
+			if act.All || u.Reason == act.Reason {
+				names = append(names, u.Task)
+			}
+		}
+	}
+	for _, name := range names {
+		found, err := d.mirror.Act(name, act.Dismiss)
+		if err != nil {
+			return done, err
+		}
+		if found {
+			done++
+		}
+	}
+	return done, nil
 }

@@ -103,6 +103,7 @@ type running struct {
 	journal  *httpapi.Journal
 	queue    *queue.Queue
 	mirror   *mirror.Mirror // nil without Redis
+	desk     desk
 	exporter *export.Exporter
 	api      *httpapi.API
 	server   *http.Server
@@ -147,7 +148,7 @@ func (n *running) start(ctx context.Context) error {
 	} else if err != nil {
 		return err
 	}
-	if err := n.startQueue(); err != nil {
+	if err := n.startQueue(metrics); err != nil {
 		return err
 	}
 	if err := n.startExport(); err != nil {
@@ -171,7 +172,7 @@ func (n *running) startHTTP(metrics *httpapi.Metrics) error {
 	n.journal = httpapi.NewJournal(n.node.Own(), Clock{}, n.log)
 	config := httpapi.Config{
 		Node: n.node, Clock: Clock{}, Rand: n.proc.Rand, Log: n.log, Metrics: metrics, TrustedProxies: n.proxies,
-		Journal: n.journal, Queue: door{n.queue},
+		Journal: n.journal, Queue: door{n.queue}, Desk: n.desk,
 		Archive: n.node, Exports: exports{n.exporter}, Watcher: n.node,
 		StreamLimits: stream.Limits{PerPerson: int(n.StreamPerPerson), PerNode: int(n.StreamClients)},
 	}

@@ -1,0 +1,145 @@
+package ui_test
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"hadir/ui"
+)
+
+// Everything that the pages of admins are given words for.
+var (
+	roles      = []string{"student", "teacher", "admin"}
+	eventTypes = []string{
+		"attendance.accepted", "attendance.duplicate", "attendance.review", "attendance.rejected", "review.accepted", "review.duplicate",
+		"review.rejected", "claim.accepted", "claim.rejected", "user.created", "user.updated", "user.deactivated", "user.password_set",
+		"user.sessions_ended", "group.created", "group.updated", "group.deleted", "params.set", "clock.set", "secret.rotated",
+		"token.created", "token.updated", "token.revoked", "audit.noted", "command.refused",
+	}
+	wrongs = []string{
+		"name", "email", "role", "password", "current_password", "kind", "who", "teachers", "members", "as", "pick", "groups", "note",
+		"date", "from", "to", "event_type", "window", "skew", "deferral", "key_retention", "export_margin", "time_zone",
+	}
+)
+
+// adminPages gives every page of the admins in every state, with something in it
+// that must not get into the markup.
+func adminPages() map[string]ui.Screen {
+	const bad = `<Ani>"'`
+	form := ui.Form{Key: "k"}
+	wrong := ui.Form{Key: "k", Trouble: "no_leader", Wrong: wrongs}
+	other := ui.Form{Key: "k", Trouble: "out_of_bananas"}
+	ani := ui.Person{ID: 3, Name: bad, Email: "ani@b", Role: "student", Active: true}
+	gone := ui.Person{ID: 4, Name: "Gone", Email: "gone@b", Role: "teacher"}
+	people := []ui.Person{ani, gone}
+	tabs := ui.Tabs{Admin: true, Current: "records", Items: []ui.NavItem{{Key: "records", Href: "/records"}, {Key: "reviews", Href: "/reviews"}, {Key: "online", Href: "/online"}}}
+	rows := []ui.Row{{Name: bad, Kind: "in", At: at, Seen: at.Add(-time.Minute), Node: "n1", ID: 7, User: 3, Offline: true}, {Name: "Budi", Kind: "out", At: at}}
+	hub := ui.Hub{}
+	for _, key := range []string{"records", "reviews", "online", "people", "groups", "import", "audit", "journal", "params", "tokens"} {
+		hub.Items = append(hub.Items, ui.HubItem{Key: key, Href: "/x", Count: 3, Counted: key != "online", Urgent: key == "reviews"})
+	}
+	report := &ui.Report{Dry: true, Lines: 9, Created: 1, Updated: 1, Unchanged: 1, Errors: 1, Unknown: 1, Skipped: 1, Stopped: "no_leader", Fine: []ui.ImportRow{
+		{Line: 2, Name: bad, Email: "a@b", Status: "created"}, {Line: 3, ID: 4, Status: "updated"}, {Line: 4, ID: 5, Status: "unchanged"},
+	}}
+	for key, args := range faults {
+		report.Wrong = append(report.Wrong, ui.ImportRow{Line: 5, Status: "error", Field: "groups", Reason: ui.Reason{Key: key, Args: args}})
+	}
+	report.Wrong = append(report.Wrong, ui.ImportRow{Line: 6, Status: "unknown"}, ui.ImportRow{Line: 7, Status: "skipped", Reason: ui.Reason{Text: "is blue"}})
+	applied := *report
+	applied.Dry, applied.Stopped, applied.Wrong = false, "", nil
+	sizes := []ui.Amount{}
+	for _, name := range []string{"window", "skew", "deferral", "key_retention"} {
+		sizes = append(sizes, ui.Amount{Name: name, Value: "5", Unit: "minute", Units: []string{"day", "hour", "minute", "second", "ms"}})
+	}
+	params := ui.Params{Form: form, Seen: "s", Sizes: sizes, Margin: "10000", Zone: "Asia/Jakarta", Zones: []string{"Asia/Makassar"}, Now: at}
+	changed := params
+	for _, name := range []string{"window", "skew", "deferral", "key_retention", "export_margin", "time_zone"} {
+		changed.Changes = append(changed.Changes, ui.Change{Name: name, Before: ui.Quantity{Value: "5", Unit: "minute"}, After: ui.Quantity{Value: bad}})
+	}
+	refused := params
+	refused.Form, refused.Same, refused.Stale, refused.Done = wrong, true, true, "params_set"
+	audit := ui.Audit{Types: eventTypes, Nodes: []string{"n1"}, Node: "n1", Type: "clock.set", Seq: 9, Chain: "3f4a", At: 7, Older: "/o", Sparse: true, Stale: true}
+	for _, t := range eventTypes {
+		audit.Rows = append(audit.Rows, ui.Event{Seq: 7, Type: t, Tone: "good", At: at, Node: "n1", Person: bad, User: 3, Principal: "user:1", Asked: "Admin", Raw: `{"name":"<Ani>"}`})
+	}
+	reviews := ui.Reviews{Tabs: tabs, Form: ui.Form{Key: "k", Trouble: "too_old", Wrong: []string{"note"}}, Decide: true, At: 7, Note: bad, Older: "/o", Newest: "/n", Stale: true}
+	for _, reason := range []string{"", "too_old", "clock_suspect", "of_tomorrow"} {
+		reviews.Rows = append(reviews.Rows,
+			ui.Review{Seq: 7, For: "tap", Name: bad, User: 3, Kind: "in", Node: "n1", Reason: reason, Received: at, Claimed: at, Key: "k"},
+			ui.Review{Seq: 8, For: "claim", Name: "Budi", Kind: "out", Received: at, Claimed: at, Trusted: true, Record: at, Key: "k"})
+	}
+	journal := ui.Journal{Node: "n1", Older: "/o", Newest: "/n", Others: []ui.Link{{Name: "n2", Href: "javascript:alert(1)"}, {Name: "n3"}}}
+	for _, why := range []string{"sign_in_failed", "replayed", "invalid_body", "of_tomorrow"} {
+		journal.Rows = append(journal.Rows, ui.JournalRow{
+			No: 1, First: at, Last: at, Count: 12, Why: why, Status: 401, From: "203.0.113.7", Who: "user:3", Name: bad, Tried: bad, Action: "POST /x", Key: "k", Request: "r",
+		})
+	}
+	return map[string]ui.Screen{
+		"hub":             hub,
+		"records":         ui.Records{Tabs: tabs, Filter: ui.RecordFilter{Name: bad, Kind: "in", Node: "n1", Nodes: []string{"n1"}, User: 3}, Person: bad, Days: []ui.Day{{Rows: rows}}, Older: "/o", Newest: "/n", CSV: "/c?q=%3C", Sparse: true, Stale: true},
+		"no records":      ui.Records{Tabs: ui.Tabs{Items: tabs.Items}},
+		"bad records":     ui.Records{Tabs: tabs, Form: ui.Form{Trouble: "invalid_query", Wrong: wrongs}},
+		"people":          ui.People{Form: form, Done: "created", Query: bad, Rows: people, Total: 2, Older: "/o", Newest: "/n", Stale: true},
+		"no people":       ui.People{Form: wrong, Open: true, New: ani, Role: "admin", Active: "false"},
+		"person":          ui.PersonPage{Form: form, Person: ani, Edit: ani, HasPassword: true, Created: at, Updated: at, Groups: []ui.Membership{{ID: 1, Name: bad, As: "member"}, {ID: 2, As: "teacher"}}},
+		"bad person":      ui.PersonPage{Form: wrong, Act: "edit", Person: gone, Edit: ani, Self: true, Created: at, Updated: at.Add(time.Hour), Stale: true, Done: "no such word"},
+		"bad password":    ui.PersonPage{Form: wrong, Act: "password", Person: ani, Self: true},
+		"import":          ui.Import{},
+		"bad import":      ui.Import{Form: ui.Form{Trouble: "too_large"}, Faults: []ui.Reason{{Key: "no_column", Args: []any{"email"}}, {Text: bad}}},
+		"report":          ui.Import{Report: report, File: "aGFkaXI="},
+		"empty report":    ui.Import{Report: &ui.Report{Dry: true}, File: "aGFkaXI="},
+		"applied":         ui.Import{Report: &applied},
+		"admin groups":    ui.GroupList{Form: form, Done: "deleted", Query: bad, Only: "class", Rows: []ui.AdminGroup{{ID: 1, Name: bad, Kind: "class", Members: 3}, {ID: 2, Kind: "department"}}, Total: 2, Older: "/o"},
+		"no admin groups": ui.GroupList{Form: wrong, Open: true, Name: bad, Kind: "department"},
+		"admin group":     ui.GroupPage{Form: form, Group: ui.AdminGroup{ID: 1, Name: bad, Kind: "class"}, Members: people, Teachers: people, Older: "/o", As: "member"},
+		"bad admin group": ui.GroupPage{Form: wrong, Act: "edit", Group: ui.AdminGroup{ID: 1, Kind: "class"}, Edit: ui.AdminGroup{Name: bad}, Who: bad, As: "teacher", Matches: []ui.Match{{Line: bad, People: people, More: true}, {Line: "x"}}},
+		"audit":           audit,
+		"no audit":        ui.Audit{Form: ui.Form{Trouble: "who_is_meant"}, People: []ui.Link{{Name: bad, Href: "/admin/audit?who=3"}}, Types: eventTypes},
+		"reviews":         reviews,
+		"no reviews":      ui.Reviews{Tabs: tabs, Form: other, Done: "claim.accepted"},
+		"journal":         journal,
+		"no journal":      ui.Journal{Node: "n1"},
+		"params":          params,
+		"changed params":  changed,
+		"refused params":  refused,
+		"tokens":          ui.Tokens{Form: form, Secret: "hd1.x", Made: bad, Groups: []ui.Choice{{ID: 1, Name: bad, Picked: true}}, Rows: []ui.Token{{ID: 1, Name: bad, Groups: []string{bad, "X"}, Created: at}, {ID: 2, Everybody: true, Revoked: true, Created: at}, {ID: 3, Created: at}}, Older: "/o"},
+		"no tokens":       ui.Tokens{Form: wrong, Open: true, Name: bad, Lost: true, Made: "gate", Groups: []ui.Choice{{ID: 1, Name: "X"}}},
+		"online":          ui.Online{Tabs: tabs, Connections: 3, Rows: []ui.OnlinePerson{{ID: 3, Name: bad, Nodes: []string{"n1", "n2"}, Times: 3}, {Name: "Budi", Times: 1}}, More: true, Stale: true},
+	}
+}
+
+var faults = map[string][]any{
+	"not_joined": nil, "not_reached": nil, "empty_file": nil, "missing": nil, "too_long": {"200"}, "too_short": {"8"}, "not_utf8": nil, "control": nil,
+	"quotes": nil, "columns": {"4", "3"}, "column": {"<Ani>"}, "two_columns": {"name"}, "no_column": {"name"}, "email": nil, "role": {"boss"},
+	"twice": {"2"}, "deactivated": nil, "no_group": {"X-9"}, "many_groups": {"X-1"}, "taken": nil, "teaches": nil, "last_admin": nil,
+}
+
+// TestAdminWords: what a form says of itself is in the right language and at the
+// right field.
+func TestAdminWords(t *testing.T) {
+	id, en := pages(t, ui.Indonesian), pages(t, ui.English)
+	for page, parts := range map[string][]string{
+		id["bad person"]:   {"Tanpa kuorum", "Tidak ada yang berubah", `aria-describedby="wrong-email"`, `id="wrong-email"`, "nonaktif", `value="k"`},
+		en["bad person"]:   {"No quorum", "Nothing was changed", "inactive"},
+		id["no reviews"]:   {"Tidak dapat dilakukan (out_of_bananas)", "Waktu dari HP disahkan."},
+		id["report"]:       {"belum ada yang berubah", "Terapkan: 1 baru, 1 diubah", "“X-9” bukan grup yang ada", `<span lang="en">is blue</span>`},
+		en["report"]:       {"Apply: 1 new, 1 changed", "has “X-9”, which is no group"},
+		id["audit"]:        {"23 Nov 2026 06.58.14 WIB", "Kunci rahasia diganti", "Sidik rantai s.d. #9"},
+		en["audit"]:        {"23 Nov 2026 06:58:14 WIB", "Secret rotated"},
+		id["params"]:       {"menit", `<option value="minute" selected>`},
+		en["bad password"]: {`aria-describedby="wrong-current_password"`},
+	} {
+		for _, part := range parts {
+			if !strings.Contains(page, part) {
+				t.Errorf("%q is not in\n%s", part, page)
+			}
+		}
+	}
+	if strings.Contains(id["bad password"], `id="wrong-name"`) {
+		t.Error("the form that edits shows what is wrong with the one for the password")
+	}
+	if strings.Contains(id["bad person"], "no such word") {
+		t.Error("an address can put words on the page")
+	}
+}
