@@ -173,19 +173,27 @@ type Decision struct {
 
 // View is a node's own view of the cluster.
 type View struct {
-	NodeID  string       `json:"node_id"`
-	Leader  string       `json:"leader_id"`
-	Term    uint64       `json:"term"`
-	Quorum  int          `json:"quorum"`
-	CanLose int          `json:"can_lose"`
-	Nodes   []ViewedNode `json:"nodes"`
+	NodeID  string `json:"node_id"`
+	Leader  string `json:"leader_id"`
+	Term    uint64 `json:"term"`
+	Quorum  int    `json:"quorum"`
+	CanLose int    `json:"can_lose"`
+	// Health is nil while no leader says.
+	Health *struct {
+		Healthy          bool `json:"healthy"`
+		FailureTolerance int  `json:"failure_tolerance"`
+	} `json:"health"`
+	Warnings []string     `json:"warnings"`
+	Nodes    []ViewedNode `json:"nodes"`
 }
 
 // ViewedNode is a member in a view.
 type ViewedNode struct {
 	ID        string `json:"id"`
+	ServerID  string `json:"server_id"`
 	State     string `json:"state"`
 	Voter     bool   `json:"voter"`
+	Replica   bool   `json:"replica"`
 	Reachable bool   `json:"reachable"`
 	Applied   uint64 `json:"applied"`
 	Seq       uint64 `json:"seq"`
@@ -201,11 +209,16 @@ func (c Client) View(ctx context.Context) (View, error) {
 // maxPages ends a list that does not end by itself.
 const maxPages = 10_000
 
-// List reads a list to its end; items as bytes, so that nodes can be compared.
+// List reads a list to its end; items as bytes, so that nodes can be compared. A
+// query with after goes on in that parameter, others in cursor.
 func (c Client) List(ctx context.Context, path string, query url.Values) ([]json.RawMessage, error) {
 	q := url.Values{"limit": {"100"}}
 	for k, v := range query {
 		q[k] = v
+	}
+	onward := "cursor"
+	if q.Has("after") {
+		onward = "after"
 	}
 	var all []json.RawMessage
 	for range maxPages {
@@ -227,7 +240,7 @@ func (c Client) List(ctx context.Context, path string, query url.Values) ([]json
 		if next == "" {
 			return all, nil
 		}
-		q.Set("cursor", next)
+		q.Set(onward, next)
 	}
 	return nil, fmt.Errorf("the list %s does not end", path)
 }

@@ -357,6 +357,9 @@ func (n *Node) Proc() *Proc { return n.proc }
 // Args gives the node's command line, as a copy.
 func (n *Node) Args() []string { return append([]string(nil), n.args...) }
 
+// SetArgs changes the command line of the next start.
+func (n *Node) SetArgs(args []string) { n.args = slices.Clone(args) }
+
 // Down reports whether no process runs.
 func (n *Node) Down() bool { return n.proc == nil || n.proc.Ended() }
 

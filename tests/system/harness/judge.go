@@ -242,7 +242,7 @@ func (v *Verdict) log(ctx context.Context, nodes map[string]Client, names []stri
 	}
 	var first []json.RawMessage
 	for _, name := range names {
-		items, err := nodes[name].List(ctx, "/api/v1/logs", url.Values{"min_index": {strconv.FormatUint(newest, 10)}})
+		items, err := nodes[name].List(ctx, "/api/v1/logs", url.Values{"after": {"0"}, "min_index": {strconv.FormatUint(newest, 10)}})
 		if err != nil {
 			return fmt.Errorf("%s: %w", name, err)
 		}

@@ -1,0 +1,233 @@
+package browser_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"hadir/tests/browser/chromium"
+	"hadir/tests/system/harness"
+)
+
+// tap records somebody's tap without a browser.
+func (s *show) tap(t *testing.T, who person, kind string) {
+	t.Helper()
+	a, err := s.admin.Do(within(t, 20*time.Second), http.MethodPost, "/api/v1/checkins", harness.Key(), harness.Tap{Type: kind, User: who.ID})
+	must(t, err)
+	if a.Status != http.StatusCreated {
+		t.Fatalf("the tap of %s: %s", who.Name, a)
+	}
+}
+
+// TestServerDiesBeforeItAnswers: the node of the page is killed between the tap and
+// its answer, before the tap arrived and after it was decided. Either way the
+// receipt turns green by itself, and there is one record.
+func TestServerDiesBeforeItAnswers(t *testing.T) {
+	demo, b := theDemo(t)
+	t.Run("before it was decided", func(t *testing.T) {
+		who := demo.student(t)
+		p := newTab(t, device(t, b, chromium.Phone), demo.node(1))
+		p.signIn(who)
+		p.live()
+		node, err := demo.process("n2")
+		must(t, err)
+		must(t, node.Freeze(within(t, 10*time.Second)))
+		t.Cleanup(func() { demo.back(t) })
+		p.click(tapIn)
+		p.becomes("sending") // it is on its way, to a node that does nothing
+		demo.kill(t, "n2")
+		p.becomes("waiting")
+		demo.back(t)
+		p.becomes("accepted")
+		once(t, demo, who)
+	})
+	t.Run("after it was decided", func(t *testing.T) {
+		who := demo.student(t)
+		p := newTab(t, device(t, b, chromium.Phone), demo.node(1))
+		p.signIn(who)
+		p.live()
+		answers, err := p.Hold("*/api/v1/checkins")
+		must(t, err)
+		t.Cleanup(func() { demo.back(t) })
+		p.click(tapIn)
+		var answer *chromium.Held
+		select {
+		case answer = <-answers:
+		case <-within(t, 20*time.Second).Done():
+			t.Fatal("no answer to the tap")
+		}
+		before := once(t, demo, who)
+		demo.kill(t, "n2")
+		must(t, answer.Lose())
+		p.becomes("waiting")
+		demo.back(t)
+		p.becomes("accepted")
+		if after := once(t, demo, who); after.ID != before.ID {
+			t.Errorf("the record was %+v and is %+v", before, after)
+		}
+	})
+}
+
+// TestNoQuorum: with two of three nodes dead, a tap gets an amber receipt, which
+// turns green when they are back.
+func TestNoQuorum(t *testing.T) {
+	demo, b := theDemo(t)
+	who := demo.student(t)
+	p := newTab(t, device(t, b, chromium.Phone), demo.Client.Base)
+	p.signIn(who)
+	p.live()
+	t.Cleanup(func() { demo.back(t) })
+	demo.kill(t, "n1")
+	demo.kill(t, "n2")
+	p.click(tapIn)
+	p.becomes("recorded")
+	if got := p.text("#receipt"); !strings.Contains(got, "n3") {
+		t.Errorf("the receipt does not say where it is recorded: %q", got)
+	}
+	at := time.Now()
+	demo.back(t)
+	p.becomes("accepted")
+	r := once(t, demo, who)
+	if r.Timestamp.After(at) || r.Node != "n3" {
+		t.Errorf("recorded before %s at n3, decided as %+v", at, r)
+	}
+}
+
+// watchRows makes a page remember every row that was ever in a list, by who and
+// what, in the order in which they came, oldest first.
+const watchRows = `(() => {
+	const list = document.getElementById("arrivals");
+	const text = (li) => li.querySelector(".name").dataset.user + " " + li.querySelector(".kind").className.replace("kind ", "") + " " + li.querySelector("time").getAttribute("datetime");
+	window.rows = [];
+	new MutationObserver((changes) => {
+		for (const change of changes) for (const li of [...change.addedNodes].reverse()) if (li.nodeName === "LI") window.rows.push(text(li));
+	}).observe(list, { childList: true });
+	return true;
+})()`
+
+// watchVerdicts makes the cluster page remember every verdict.
+const watchVerdicts = `(() => {
+	const at = document.querySelector(".verdict");
+	window.verdicts = [at.dataset.verdict];
+	new MutationObserver(() => window.verdicts.push(at.dataset.verdict)).observe(at, { attributeFilter: ["data-verdict"] });
+	return true;
+})()`
+
+// mostRows is how many rows the dashboard holds, whatever comes in.
+const mostRows = 50
+
+// lead has a node lead, if need be by several transfers.
+func (s *show) lead(t *testing.T, node string) error {
+	t.Helper()
+	return harness.Await(within(t, 30*time.Second), func() error {
+		v, err := s.admin.View(within(t, 5*time.Second))
+		if err != nil || v.Leader == node {
+			return err
+		}
+		a, err := s.admin.Do(within(t, 10*time.Second), http.MethodPost, "/api/v1/cluster/transfer", "", nil)
+		if err != nil {
+			return err
+		}
+		return fmt.Errorf("%s leads, not %s; the transfer: %s", v.Leader, node, a)
+	})
+}
+
+// everybody has all students come and go who have not yet.
+func (s *show) everybody(t *testing.T) {
+	t.Helper()
+	for _, who := range s.students {
+		for _, kind := range []string{"in", "out"} {
+			a, err := s.admin.Do(within(t, 20*time.Second), http.MethodPost, "/api/v1/checkins", harness.Key(), harness.Tap{Type: kind, User: who.ID})
+			must(t, err)
+			if a.Status != http.StatusCreated && a.Status != http.StatusConflict {
+				t.Fatalf("the tap of %s: %s", who.Name, a)
+			}
+		}
+	}
+}
+
+// TestSchoolMorning: taps come in, the leader is killed with a click while the
+// dashboard and the cluster page are open, and both go on: no row is missing and
+// none is there twice, the election is seen, and the proof strip says lost 0.
+func TestSchoolMorning(t *testing.T) {
+	b := enter(t)
+	demo := startDemo(t) // of its own: everybody taps
+	defer demo.close()
+	t.Cleanup(func() {
+		if t.Failed() {
+			t.Log(demo.Log())
+		}
+	})
+	admin := demo.account(t, "admin")
+	d := device(t, b, chromium.Desktop)
+	board := newTab(t, d, demo.Client.Base)
+	board.signIn(admin)
+	view := newTab(t, d, demo.Client.Base)
+
+	board.open("/dashboard")
+	board.await("document.querySelector('.plot canvas')")
+	value[bool](board, watchRows)
+	view.open("/cluster")
+	view.await("document.querySelector('.verdict').dataset.verdict === 'healthy'")
+	value[bool](view, watchVerdicts)
+
+	view.click("button.main[data-act=start]")
+	board.await("window.rows.length >= 5")
+	must(t, demo.lead(t, board.Stream())) // what is killed is what the dashboard hangs on
+	first := board.Stream()
+	leads := "document.querySelector('.node[data-role=leader] h2')?.innerText.trim()"
+	view.await(leads + " === '" + first + "'")
+	const elections = "[...document.querySelectorAll('.feed li')].filter((li) => li.innerText.includes('without a leader')).length"
+	before := value[int](view, "(window.verdicts.length = 0) + "+elections)
+	view.click("button.danger")
+	view.await("document.querySelector('.node[data-role=down]')?.innerText.includes('" + first + "')")
+	view.await(leads)
+	second := value[string](view, leads)
+	view.await(fmt.Sprintf("%s > %d && document.querySelector('.feed').innerText.includes('%s leads')", elections, before, second))
+	if verdicts := value[[]string](view, "window.verdicts"); first == second || !slices.Contains(verdicts, "electing") {
+		t.Errorf("%s led, then %s; verdicts %v", first, second, verdicts)
+	}
+	dead := view.text(".node[data-role=down]")
+	if !strings.Contains(dead, first) {
+		t.Errorf("%s is dead, and shown dead is %q", first, dead)
+	}
+	rows := value[int](board, "window.rows.length")
+	board.await(fmt.Sprintf("window.rows.length >= %d", rows+5))
+	view.click(fmt.Sprintf("button[data-node=%s][data-act=start]", first))
+	view.await(fmt.Sprintf("document.querySelector('.feed').innerText.includes('%s answers again')", first))
+	view.click("button[data-node=school][data-act=stop]")
+	// Nobody knows before the end.
+	view.await("/^\\d/.test(document.querySelector('.proof [data-key=lost] strong')?.innerText ?? '')")
+	if lost := view.text(".proof [data-key=lost] strong"); lost != "0" {
+		t.Errorf("lost: %s", lost)
+	}
+	demo.healthy(t)
+	demo.everybody(t)
+
+	items, err := demo.admin.List(within(t, 20*time.Second), "/api/v1/attendances", map[string][]string{"consistency": {"strong"}})
+	must(t, err)
+	var want []string
+	for _, item := range items {
+		var r record
+		must(t, json.Unmarshal(item, &r))
+		want = append(want, fmt.Sprintf("%d %s %s", r.User, r.Type, r.Timestamp.UTC().Format("2006-01-02T15:04:05.000Z")))
+	}
+	board.await(fmt.Sprintf("window.rows.length >= %d", len(want)))
+	got := value[[]string](board, "window.rows")
+	slices.Sort(want)
+	slices.Sort(got)
+	if !slices.Equal(want, got) {
+		t.Errorf("the cluster has\n%s\nand the dashboard has shown\n%s", strings.Join(want, "\n"), strings.Join(got, "\n"))
+	}
+	if listed := value[int](board, "document.getElementById('arrivals').children.length"); len(got) <= mostRows || listed > mostRows {
+		t.Errorf("%d rows have come and the list holds %d", len(got), listed)
+	}
+	if stream := board.Stream(); stream == first {
+		t.Errorf("the dashboard's stream is still that of %s", first)
+	}
+	t.Logf("%d rows; %s", len(got), value[string](view, "document.querySelector('.feed').innerText"))
+}
