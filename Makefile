@@ -194,6 +194,10 @@ else
 	@echo "bench: there is no tests/bench yet"
 endif
 
+.PHONY: screenshots
+screenshots: assets ## pictures of every page into screenshots/ (needs Chromium)
+	go run ./tests/browser/screenshots
+
 .PHONY: clean
 clean: ## what make built, pinned tools included
-	rm -rf bin .cache ui/node_modules ui/dist/*
+	rm -rf bin .cache screenshots ui/node_modules ui/dist/*
