@@ -249,20 +249,20 @@ func joinPage(c *call) error {
 			return nil, invalidField("who", fmt.Sprintf("has more than %d lines", maxLines))
 		}
 		var ids []uint64
-		var clear []string // who is meant without doubt, by address
+		var sure []string // addresses of those who are meant without doubt
 		var matches []ui.Match
 		if err := c.look(func(tx *store.ReadTx) error {
 			s, err := scopeOf(tx, c.who)
 			if err != nil {
 				return err
 			}
-			ids, clear, matches = picked, nil, nil
+			ids, sure, matches = picked, nil, nil
 			for _, id := range picked {
 				u, err := tx.User(id)
 				if err != nil {
 					return err
 				}
-				clear = append(clear, u.Email)
+				sure = append(sure, u.Email)
 			}
 			for _, line := range lines {
 				found, more, err := s.meant(line)
@@ -271,7 +271,7 @@ func joinPage(c *call) error {
 				}
 				if len(found) == 1 && !more {
 					ids = with(ids, []uint64{found[0].ID})
-					clear = append(clear, found[0].Email)
+					sure = append(sure, found[0].Email)
 					continue
 				}
 				m := ui.Match{Line: line, More: more}
@@ -301,12 +301,12 @@ func joinPage(c *call) error {
 		}
 		for _, m := range matches {
 			if len(m.People) == 0 {
-				clear = append(clear, m.Line) // to be corrected
+				sure = append(sure, m.Line) // to be corrected
 			}
 		}
 		c.note.why = codeUnknownUser
 		form.Trouble = "unclear"
-		return &ui.GroupPage{Form: form, Act: "add", Who: strings.Join(clear, "\n"), As: in.says("as"), Matches: matches}, nil
+		return &ui.GroupPage{Form: form, Act: "add", Who: strings.Join(sure, "\n"), As: in.says("as"), Matches: matches}, nil
 	})
 }
 

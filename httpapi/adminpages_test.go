@@ -1,6 +1,7 @@
 package httpapi_test
 
 import (
+	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -395,7 +396,7 @@ func TestAuditPage(t *testing.T) {
 	w.shown(w.get(adminID, "/admin/audit?at=x"), http.StatusBadRequest)
 	record := regexp.MustCompile(`/admin/audit\?at=(\d+)`).FindStringSubmatch(string(w.get(adminID, "/records").body))
 	page = w.shown(w.get(adminID, record[0]), http.StatusOK, `<details class="event" data-tone="good" open>`)
-	if !strings.Contains(page[strings.Index(page, `class="event"`):][:600], "#"+record[1]) {
+	if _, first, _ := strings.Cut(page, `class="event"`); !strings.Contains(first[:min(len(first), 600)], "#"+record[1]) {
 		t.Error("the event that was asked for does not stand first")
 	}
 }
@@ -492,15 +493,12 @@ func TestParamsPage(t *testing.T) {
 		t.Errorf("%+v", p.Zone)
 	}
 	for change, field := range map[string]string{
-		"window=6>window=0": "window", "window=6>window=13&window_unit=hour>": "", "window_unit=minute>window_unit=fortnight": "window",
+		"window=6>window=0": "window", "window_unit=minute>window_unit=fortnight": "window",
 		"skew=2>skew=61": "skew", "deferral=7>deferral=61": "deferral", "key_retention=8>key_retention=7": "key_retention",
 		"export_margin=10000>export_margin=-1": "export_margin", "export_margin=10000>export_margin=4294967297": "export_margin",
 		"Asia/Jakarta>Mars/Olympus": "time_zone", "Asia/Jakarta>Local": "time_zone", "Asia/Jakarta>": "time_zone", "Asia/Jakarta>../../etc/passwd": "time_zone",
 		"window=6>window=99999999999999999": "window", "window=6>window=1.5": "window", "window=6>window=": "window",
 	} {
-		if field == "" {
-			continue
-		}
 		from, to, _ := strings.Cut(change, ">")
 		before := w.node.proposals()
 		w.shown(w.send(adminID, "/admin/params", strings.Replace(paramsForm, from, to, 1)+"&step=apply"), http.StatusBadRequest, fmt.Sprintf(`id="wrong-%s"`, field))
@@ -560,7 +558,7 @@ func TestNoQuorumForms(t *testing.T) {
 			for err, says := range map[error][2]string{
 				cluster.ErrNoLeader: {"Tanpa kuorum", "No quorum"}, cluster.ErrUnknown: {"Belum ada kepastian", "Not certain yet"},
 			} {
-				if err == cluster.ErrUnknown && path == "/admin/params" {
+				if errors.Is(err, cluster.ErrUnknown) && path == "/admin/params" {
 					continue // its first step proposes nothing
 				}
 				w.node.set(func(n *fakeNode) { n.refuse = err })

@@ -10,7 +10,6 @@ import (
 
 // Everything that the pages of admins are given words for.
 var (
-	roles      = []string{"student", "teacher", "admin"}
 	eventTypes = []string{
 		"attendance.accepted", "attendance.duplicate", "attendance.review", "attendance.rejected", "review.accepted", "review.duplicate",
 		"review.rejected", "claim.accepted", "claim.rejected", "user.created", "user.updated", "user.deactivated", "user.password_set",

@@ -15,7 +15,18 @@ const poorFrom = 100; // metres
 const skewFrom = 2 * 60_000;
 const drainEvery = 30_000;
 
-const icons = { sending: "…", accepted: "✔", duplicate: "↺", review: "⌛", rejected: "✕", recorded: "⌛", waiting: "📱", refused: "✕" };
+// Paths in a field of 24 by 24: a glyph would be a picture on one phone and an empty box on another.
+const [tick, cross, hourglass] = ["M5 12.5l4.5 4.5L19 7", "M6 6l12 12M18 6L6 18", "M6 3h12M6 21h12M8 3c0 6 8 6 8 9s-8 3-8 9M16 3c0 6-8 6-8 9s8 3 8 9"];
+const icons = {
+  sending: "M5 12h.01M12 12h.01M19 12h.01",
+  accepted: tick,
+  duplicate: "M4.5 9.5a8 8 0 1 1-.3 4.5M4 4v5.5h5.5",
+  review: hourglass,
+  rejected: cross,
+  recorded: hourglass,
+  waiting: "M8 2.5h8a1 1 0 0 1 1 1v17a1 1 0 0 1-1 1H8a1 1 0 0 1-1-1v-17a1 1 0 0 1 1-1zM11 18.5h2",
+  refused: cross,
+} as const;
 
 async function send(tap: Tap): Promise<{ status: number; retryAfter: number; answer: unknown }> {
   const response = await fetch("/api/v1/checkins", {

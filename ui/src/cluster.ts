@@ -59,7 +59,7 @@ Alpine.data("cluster", () => ({
     let before = "";
 
     const note = (text: string): void => {
-      const at = new Date().toLocaleTimeString(lang);
+      const at = new Date().toLocaleTimeString(lang, { hourCycle: "h23" });
       this.feed = [{ at, text }, ...this.feed].slice(0, kept);
     };
 

@@ -222,25 +222,28 @@ func (p *Page) Text(selector string) (string, error) {
 	return strings.TrimSpace(text), err
 }
 
-// Screenshot gives the page as PNG: what can be seen without scrolling, or as much of
-// the page as has the given height in CSS pixels.
-func (p *Page) Screenshot(height float64) ([]byte, error) {
+// Screenshot gives as PNG what can be seen without scrolling.
+func (p *Page) Screenshot() ([]byte, error) {
 	ctx, cancel := context.WithTimeout(p.ctx, actTime)
 	defer cancel()
-	params := page.CaptureScreenshotParams{Format: page.CaptureScreenshotFormatPng}
-	if height > 0 {
-		size, err := chromedp.Call(ctx, page.GetLayoutMetrics, cdp.Empty{})
-		if err != nil {
-			return nil, err
-		}
-		beyond := true
-		params.CaptureBeyondViewport = &beyond
-		params.Clip = &page.Viewport{
-			Width: float64(size.CSSLayoutViewport.ClientWidth), Height: min(height, size.CSSContentSize.Height), Scale: 1,
-		}
-	}
-	shot, err := chromedp.Call(ctx, page.CaptureScreenshot, params)
+	shot, err := chromedp.Call(ctx, page.CaptureScreenshot, page.CaptureScreenshotParams{Format: page.CaptureScreenshotFormatPng})
 	return shot.Data, err
+}
+
+// Whole gives the page as PNG as a screen would show it that is high enough, but not
+// higher than most, in CSS pixels. The size of the window is spec's again afterwards.
+func (p *Page) Whole(spec Spec, most int64) ([]byte, error) {
+	height, err := Eval[int64](p, "document.documentElement.scrollHeight")
+	if err != nil {
+		return nil, err
+	}
+	tall := spec
+	tall.Height = max(spec.Height, min(height, most))
+	if err := p.Become(tall); err != nil {
+		return nil, err
+	}
+	shot, err := p.Screenshot()
+	return shot, errors.Join(err, p.Become(spec))
 }
 
 // Held is an answer that has arrived at the browser and not at the page.

@@ -8,8 +8,8 @@
 // the receipts of taps and the cluster page while nodes are dead. It fails when a
 // page scrolls sideways or complains.
 //
-// The folder readme holds what the README shows: the part of a page that is seen
-// without scrolling.
+// The folder seen in it holds what is seen of a page without scrolling, for the
+// README.
 package main
 
 import (
@@ -70,11 +70,8 @@ func run(ctx context.Context, dir, bin string) (err error) {
 	if s.admin, err = demo.SignIn(ctx, "admin"); err != nil {
 		return err
 	}
-	if err := s.morning(); err != nil {
-		return err
-	}
 	for _, lang := range []string{"id", "en"} {
-		if err := inOrder(func() error { return s.pages(lang) }, func() error { return s.taps(lang) }); err != nil {
+		if err := inOrder(s.morning, func() error { return s.pages(lang) }, func() error { return s.taps(lang) }); err != nil {
 			return err
 		}
 	}
@@ -136,10 +133,12 @@ func (s *studio) shoot(p *chromium.Page, lang, name string, anew func() error) e
 			if wide > 0 {
 				s.ugly = errors.Join(s.ugly, fmt.Errorf("%s scrolls sideways by %d px", file, wide))
 			}
-			if err := s.save(p, file, longest); err != nil {
+			whole, err := p.Whole(size, longest)
+			if err != nil {
 				return err
 			}
-			if err := s.save(p, filepath.Join("readme", file), 0); err != nil {
+			seen, err := p.Screenshot()
+			if err := errors.Join(err, s.save(file, whole), s.save(filepath.Join("seen", file), seen)); err != nil {
 				return err
 			}
 		}
@@ -159,11 +158,7 @@ func (s *studio) settled(p *chromium.Page) error {
 		![...document.querySelectorAll("[data-poll]")].some((part) => part.children.length === 0)`)
 }
 
-func (s *studio) save(p *chromium.Page, file string, height float64) error {
-	picture, err := p.Screenshot(height)
-	if err != nil {
-		return err
-	}
+func (s *studio) save(file string, picture []byte) error {
 	path := filepath.Join(s.dir, file)
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		return err
@@ -361,6 +356,9 @@ func (s *studio) failures(phone *chromium.Page, lang string) error {
 		control(other, "kill"), verdict("stopped"), shoot("cluster-no-quorum"),
 		func() error { return s.tap(phone, "recorded") },
 		func() error { return s.shoot(phone, lang, "receipt-recorded", asItIs) },
-		control(view.Leader, "start"), control(other, "start"), verdict("healthy"), shoot("cluster-whole-again"),
+		control(view.Leader, "start"), control(other, "start"), verdict("healthy"),
+		control("school", "stop"),
+		func() error { return p.Await(ctx, "/^\\d/.test(document.querySelector('.proof [data-key=lost] strong').innerText)") },
+		shoot("cluster-proof"),
 	)
 }
