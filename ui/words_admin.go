@@ -129,6 +129,12 @@ var adminWords = map[string][2]string{
 	"import.line":        {"baris %d", "line %d"},
 	"import.fine":        {"%d baris tanpa galat", "Lines without errors: %d"},
 
+	"column.name":     {"nama", "name"},
+	"column.email":    {"email", "email"},
+	"column.role":     {"peran", "role"},
+	"column.password": {"kata sandi", "password"},
+	"column.groups":   {"kelas", "groups"},
+
 	"fault.not_joined":  {"orangnya sudah ada, tetapi tidak masuk grup", "were not joined, though the person is there"},
 	"fault.not_reached": {"orangnya sudah ada, tetapi grupnya belum sempat diurus", "were not reached, though the person is there"},
 	"fault.empty_file":  {"berkas kosong", "the file is empty"},

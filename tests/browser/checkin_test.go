@@ -202,6 +202,9 @@ func TestOpenedOffline(t *testing.T) {
 	p.live()
 	p.click(tapIn)
 	p.becomes("waiting")
+	if script, err := readAxe(); err == nil { // no walk comes by here
+		p.examine(script, "the page without a connection")
+	}
 	demo.back(t)
 	p.await("document.querySelector('.checkin')?.dataset.user !== '0'")
 	p.await("document.querySelectorAll('section[data-poll] tbody tr').length === 1")

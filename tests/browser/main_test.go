@@ -121,10 +121,7 @@ func (s *show) close() {
 func enter(t *testing.T) *chromium.Browser {
 	t.Helper()
 	if err := missing(); err != nil {
-		if slices.Contains(strings.Split(os.Getenv("HADIR_TEST_REQUIRE"), ","), "chromium") {
-			t.Fatalf("chromium is required: %v", err)
-		}
-		t.Skipf("chromium: %v", err)
+		leaveOut(t, err)
 	}
 	must(t, built())
 	shared.mu.Lock()
@@ -135,6 +132,15 @@ func enter(t *testing.T) *chromium.Browser {
 		shared.browser = b
 	}
 	return shared.browser
+}
+
+// leaveOut skips a test, or fails it where it is required.
+func leaveOut(t *testing.T, why error) {
+	t.Helper()
+	if slices.Contains(strings.Split(os.Getenv("HADIR_TEST_REQUIRE"), ","), "chromium") {
+		t.Fatalf("chromium is required: %v", why)
+	}
+	t.Skipf("chromium: %v", why)
 }
 
 // theDemo gives the shared demo, healthy, and the browser.

@@ -70,7 +70,7 @@ func run(ctx context.Context, dir, bin string) (err error) {
 	if s.admin, err = demo.SignIn(ctx, "admin"); err != nil {
 		return err
 	}
-	for _, lang := range []string{"id", "en"} {
+	for _, lang := range []string{"en", "id"} {
 		if err := inOrder(s.morning, func() error { return s.pages(lang) }, func() error { return s.taps(lang) }); err != nil {
 			return err
 		}
@@ -358,7 +358,9 @@ func (s *studio) failures(phone *chromium.Page, lang string) error {
 		func() error { return s.shoot(phone, lang, "receipt-recorded", asItIs) },
 		control(view.Leader, "start"), control(other, "start"), verdict("healthy"),
 		control("school", "stop"),
-		func() error { return p.Await(ctx, "/^\\d/.test(document.querySelector('.proof [data-key=lost] strong').innerText)") },
+		func() error {
+			return p.Await(ctx, "/^\\d/.test(document.querySelector('.proof [data-key=lost] strong').innerText)")
+		},
 		shoot("cluster-proof"),
 	)
 }
