@@ -100,7 +100,8 @@ type result struct {
 type writer struct {
 	dialect dialect
 	db      *sql.DB
-	room    int
+	room    int // bytes that a statement may have
+	most    int // events that may be parked
 }
 
 // batch writes a chunk after a position, in one transaction, and gives the new
@@ -150,7 +151,7 @@ func (w *writer) try(ctx context.Context, from, to position, term uint64, c *chu
 	if sift {
 		var before int
 		if before, err = countParked(ctx, tx); err == nil {
-			res.parked, err = w.sift(ctx, tx, c.events, maxParked-before)
+			res.parked, err = w.sift(ctx, tx, c.events, w.most-before)
 		}
 	} else if len(c.events) > 0 {
 		err = w.write(ctx, tx, planOf(c.events))
@@ -209,7 +210,7 @@ func (w *writer) sift(ctx context.Context, tx *sql.Tx, events []attendance.Event
 		return 0, nil
 	case room <= 0:
 		// That is no matter of single events.
-		return 0, stop(Parked, "the database has refused %d events, and says: %s", maxParked, reasonText(cause))
+		return 0, stop(Parked, "the database has refused %d events, and says: %s", w.most, reasonText(cause))
 	case len(events) == 1:
 		return 1, park(ctx, tx, events[0], cause)
 	}

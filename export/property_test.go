@@ -17,12 +17,12 @@ import (
 )
 
 // property checks f for HADIR_CASES cases, at most 20 000 because each one opens
-// databases, or 40; the seed comes from HADIR_SEED.
+// databases, or 20; the seed comes from HADIR_SEED.
 func property(t *testing.T, f func(*rapid.T)) {
 	t.Helper()
 	cases := 20
-	if testing.Short() {
-		cases = 10
+	if testing.Short() || slow {
+		cases = 6
 	}
 	if n := number(t, "HADIR_CASES"); n > 0 {
 		cases = min(max(1, n/50), 20_000)

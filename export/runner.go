@@ -70,7 +70,7 @@ func newRunner(cfg Config, t Target) *runner {
 		term = func() (uint64, bool) { return 0, true } // each node writes its own
 	}
 	return &runner{
-		writer: writer{dialect: d}, cfg: cfg, target: t, cluster: cfg.Cluster, log: cfg.Log, poke: make(chan struct{}, 1),
+		writer: writer{dialect: d, most: maxParked}, cfg: cfg, target: t, cluster: cfg.Cluster, log: cfg.Log, poke: make(chan struct{}, 1),
 		term: term, view: Status{Target: t.Name, Kind: t.Kind, State: Standby},
 	}
 }

@@ -57,7 +57,7 @@ func (c *outboxExportCmd) Run(w *world) error {
 		if e.Damaged != nil {
 			damaged++
 			fmt.Fprintf(w.stderr, "hadir: entry %d cannot be read: %s\n", e.N, serve.Explain(e.Damaged))
-			return nil
+			return nil //nolint:nilerr // it is told, and the others are rescued
 		}
 		entries = append(entries, e)
 		return nil

@@ -58,7 +58,7 @@ func TestServerDiesBeforeItAnswers(t *testing.T) {
 		select {
 		case answer = <-answers:
 		case <-within(t, 20*time.Second).Done():
-			t.Fatal("no answer to the tap")
+			p.fail("no answer to the tap")
 		}
 		before := once(t, demo, who)
 		demo.kill(t, "n2")
@@ -97,6 +97,27 @@ func TestNoQuorum(t *testing.T) {
 	}
 }
 
+// TestClusterPageWithoutFront: at a node of its own, the cluster page shows what that
+// node says, steadily, and that another one is dead.
+func TestClusterPageWithoutFront(t *testing.T) {
+	demo, b := theDemo(t)
+	p := newTab(t, device(t, b, chromium.Desktop), demo.node(0))
+	p.signIn(demo.account(t, "admin"))
+	p.open("/cluster")
+	const verdict = "document.querySelector('.verdict').dataset.verdict"
+	p.await(verdict + " === 'healthy'")
+	value[bool](p, watchVerdicts)
+	t.Cleanup(func() { demo.back(t) })
+	demo.kill(t, "n3")
+	p.await("document.querySelector('.node[data-role=down]')?.innerText.includes('n3')")
+	p.await(verdict + " === 'fragile'")
+	demo.back(t)
+	p.await(verdict + " === 'healthy' && !document.querySelector('.node[data-role=down]')")
+	if verdicts := value[[]string](p, "window.verdicts"); slices.Contains(verdicts, "unreachable") || slices.Contains(verdicts, "stopped") {
+		t.Errorf("two of three nodes were there at all times, and the page has said %v", verdicts)
+	}
+}
+
 // watchRows makes a page remember every row that was ever in a list, by who and
 // what, in the order in which they came, oldest first.
 const watchRows = `(() => {
@@ -121,19 +142,20 @@ const watchVerdicts = `(() => {
 const mostRows = 50
 
 // lead has a node lead, if need be by several transfers.
-func (s *show) lead(t *testing.T, node string) error {
+func (s *show) lead(t *testing.T, node string) {
 	t.Helper()
-	return harness.Await(within(t, 30*time.Second), func() error {
+	for range 20 {
+		s.healthy(t) // nobody speaks of an earlier leader
 		v, err := s.admin.View(within(t, 5*time.Second))
-		if err != nil || v.Leader == node {
-			return err
+		must(t, err)
+		if v.Leader == node {
+			return
 		}
-		a, err := s.admin.Do(within(t, 10*time.Second), http.MethodPost, "/api/v1/cluster/transfer", "", nil)
-		if err != nil {
-			return err
-		}
-		return fmt.Errorf("%s leads, not %s; the transfer: %s", v.Leader, node, a)
-	})
+		// That it was not done in time is no fault: the next round sees who leads.
+		_, err = s.admin.Do(within(t, 10*time.Second), http.MethodPost, "/api/v1/cluster/transfer", "", nil)
+		must(t, err)
+	}
+	t.Fatalf("%s never leads", node)
 }
 
 // everybody has all students come and go who have not yet.
@@ -177,28 +199,33 @@ func TestSchoolMorning(t *testing.T) {
 
 	view.click("button.main[data-act=start]")
 	board.await("window.rows.length >= 5")
-	must(t, demo.lead(t, board.Stream())) // what is killed is what the dashboard hangs on
-	first := board.Stream()
+	demo.lead(t, board.Stream()) // what is killed is what the dashboard hangs on
 	leads := "document.querySelector('.node[data-role=leader] h2')?.innerText.trim()"
-	view.await(leads + " === '" + first + "'")
+	view.await(leads + " === '" + board.Stream() + "'")
 	const elections = "[...document.querySelectorAll('.feed li')].filter((li) => li.innerText.includes('without a leader')).length"
 	before := value[int](view, "(window.verdicts.length = 0) + "+elections)
+	cut := board.Stream()
 	view.click("button.danger")
-	view.await("document.querySelector('.node[data-role=down]')?.innerText.includes('" + first + "')")
-	view.await(leads)
-	second := value[string](view, leads)
-	view.await(fmt.Sprintf("%s > %d && document.querySelector('.feed').innerText.includes('%s leads')", elections, before, second))
-	if verdicts := value[[]string](view, "window.verdicts"); first == second || !slices.Contains(verdicts, "electing") {
-		t.Errorf("%s led, then %s; verdicts %v", first, second, verdicts)
+	view.await("document.querySelector('.node[data-role=down]')")
+	dead := value[string](view, "document.querySelector('.node[data-role=down] h2').innerText.trim()")
+	view.await(fmt.Sprintf("%s && %s !== '%s' && %s > %d", leads, leads, dead, elections, before))
+	if verdicts := value[[]string](view, "window.verdicts"); !slices.Contains(verdicts, "electing") {
+		t.Errorf("no election was shown: %v", verdicts)
 	}
-	dead := view.text(".node[data-role=down]")
-	if !strings.Contains(dead, first) {
-		t.Errorf("%s is dead, and shown dead is %q", first, dead)
-	}
+
+	// Rows go on coming, and the dead node comes back.
 	rows := value[int](board, "window.rows.length")
-	board.await(fmt.Sprintf("window.rows.length >= %d", rows+5))
-	view.click(fmt.Sprintf("button[data-node=%s][data-act=start]", first))
-	view.await(fmt.Sprintf("document.querySelector('.feed').innerText.includes('%s answers again')", first))
+	a, err := demo.admin.Do(within(t, 20*time.Second), http.MethodPost, "/api/v1/checkins", harness.Key(), harness.Tap{Type: "in"})
+	must(t, err)
+	if a.Status != http.StatusCreated {
+		t.Fatalf("a tap after the election: %s", a)
+	}
+	board.await(fmt.Sprintf("window.rows.length > %d", rows))
+	if cut == dead && board.Stream() == dead {
+		t.Errorf("the dashboard's stream is still that of %s", dead)
+	}
+	view.click(fmt.Sprintf("button[data-node=%s][data-act=start]", dead))
+	view.await(fmt.Sprintf("document.querySelector('.feed').innerText.includes('%s answers again')", dead))
 	view.click("button[data-node=school][data-act=stop]")
 	// Nobody knows before the end.
 	view.await("/^\\d/.test(document.querySelector('.proof [data-key=lost] strong')?.innerText ?? '')")
@@ -225,9 +252,6 @@ func TestSchoolMorning(t *testing.T) {
 	}
 	if listed := value[int](board, "document.getElementById('arrivals').children.length"); len(got) <= mostRows || listed > mostRows {
 		t.Errorf("%d rows have come and the list holds %d", len(got), listed)
-	}
-	if stream := board.Stream(); stream == first {
-		t.Errorf("the dashboard's stream is still that of %s", first)
 	}
 	t.Logf("%d rows; %s", len(got), value[string](view, "document.querySelector('.feed').innerText"))
 }

@@ -353,9 +353,15 @@ func (p *tab) open(path string) (status int) {
 func (p *tab) await(expression string) {
 	p.t.Helper()
 	if err := p.Await(within(p.t, 30*time.Second), expression); err != nil {
-		text, _ := chromium.Eval[string](p.Page, "location.href + '\\n' + document.body.innerText")
-		p.t.Fatalf("%v\nthe page: %s", err, text)
+		p.fail(err)
 	}
+}
+
+// fail ends the test and shows the page.
+func (p *tab) fail(why any) {
+	p.t.Helper()
+	text, _ := chromium.Eval[string](p.Page, "location.href + '\\n' + document.body.innerText")
+	p.t.Fatalf("%v\nthe page: %s", why, text)
 }
 
 // value gives the value of an expression.

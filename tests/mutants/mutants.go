@@ -306,7 +306,7 @@ var mutants = []mutant{
 	},
 	{
 		name: "backup-digest", breaks: "a backup whose digest does not fit is taken",
-		edits: []edit{{backup, "attendance.Hash(want) != attendance.Hash(sum.Sum(nil))", "len(want) != sum.Size()"}},
+		edits: []edit{{backup, "attendance.Hash(want) != digest", "len(want) != len(digest)"}},
 		pkgs:  storeTests,
 	},
 	{

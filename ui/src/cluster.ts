@@ -1,7 +1,8 @@
-// The cluster page. Every node is asked for its own view, through whichever node
-// or front serves this page: a dead one is seen not to answer, not inferred.
+// The cluster page. Every node is asked for its own view, through the front that
+// serves this page: a dead one is seen not to answer, not inferred. Without a front
+// there is only what the node of this page says of the others.
 import Alpine from "@alpinejs/csp";
-import { type Card, type Seen, summarize, type View } from "./lib/cluster";
+import { type Card, hearsay, type Seen, summarize, type View } from "./lib/cluster";
 import { browser, keepUp, Stream } from "./lib/stream";
 import { Words } from "./lib/words";
 
@@ -101,21 +102,33 @@ Alpine.data("cluster", () => ({
       for (const node of view?.nodes ?? []) if (!seen.has(node.id)) seen.set(node.id, { view: undefined, answered: 0, asked: 0 });
     };
 
-    const ask = async (id: string): Promise<void> => {
-      let view: View | undefined;
+    let front = true; // somebody passes questions on
+    const viewAt = async (prefix: string): Promise<View | undefined> => {
       try {
-        const answer = await fetch(`/n/${encodeURIComponent(id)}/api/v1/cluster`, { signal: AbortSignal.timeout(patience), cache: "no-store" });
-        if (answer.ok) view = (await answer.json()) as View;
+        const answer = await fetch(`${prefix}/api/v1/cluster`, { signal: AbortSignal.timeout(patience), cache: "no-store" });
+        if (answer.ok) return (await answer.json()) as View;
+        // A front's own answer has no node's name.
+        if (prefix && answer.status === 404 && answer.headers.has("X-Hadir-Node")) front = false;
       } catch {
-        view = undefined;
+        // it does not answer
       }
+      return undefined;
+    };
+    const ask = async (id: string): Promise<void> => {
+      const view = await viewAt(`/n/${encodeURIComponent(id)}`);
       // What answered under the name may be somebody else.
-      take(id, view?.node_id === id ? view : undefined);
+      if (front) take(id, view?.node_id === id ? view : undefined);
+    };
+    const askAll = async (): Promise<void> => {
+      if (front) await Promise.all([...seen.keys()].map(ask));
+      if (front) return;
+      const view = await viewAt("");
+      for (const [id, said] of view ? hearsay(view) : [...seen.keys()].map((id) => [id, undefined] as const)) take(id, said);
     };
 
     const round = async (): Promise<void> => {
       if (!document.hidden) {
-        await Promise.all([...seen.keys()].map(ask));
+        await askAll();
         show();
         if (data["demo"]) await this.count(say, number);
       }

@@ -13,7 +13,7 @@ import (
 )
 
 // ErrNone says that Chromium is not installed.
-var ErrNone = errors.New("Chromium is not installed")
+var ErrNone = errors.New("no Chromium is installed")
 
 // Find gives the program's path, or ErrNone.
 func Find() (string, error) {

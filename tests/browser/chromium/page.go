@@ -74,7 +74,7 @@ func (p *Page) hear(event any) {
 		}
 	case *network.EventWebSocketFrameReceived:
 		var hello struct{ T, Node string }
-		if json.Unmarshal([]byte(e.Response.PayloadData), &hello) == nil && hello.T == "hello" {
+		if json.Unmarshal(e.Response.PayloadData, &hello) == nil && hello.T == "hello" {
 			p.stream = hello.Node
 		}
 	case *fetch.EventRequestPaused:
@@ -183,8 +183,14 @@ const middle = `(() => {
 	el.scrollIntoView({ block: "center", behavior: "instant" });
 	const box = el.getBoundingClientRect();
 	const [x, y] = [box.x + box.width / 2, box.y + box.height / 2];
-	return el.contains(document.elementFromPoint(x, y)) ? [x, y] : [];
+	if (!el.contains(document.elementFromPoint(x, y))) return [];
+	window.pressed = false;
+	el.addEventListener("click", () => (window.pressed = true), { once: true, capture: true });
+	return [x, y];
 })()`
+
+// pressed is true also on the page that the click has led to.
+const pressed = "window.pressed !== false"
 
 // Click waits until the element can be pressed, and presses it.
 func (p *Page) Click(selector string) error {
@@ -198,7 +204,14 @@ func (p *Page) Click(selector string) error {
 		if len(at) != 2 {
 			return errors.New("it is not there, or something lies over it")
 		}
-		return chromedp.Do(ctx, chromedp.MouseClickXY(at[0], at[1]))
+		if err := chromedp.Do(ctx, chromedp.MouseClickXY(at[0], at[1])); err != nil {
+			return err
+		}
+		// The page may have moved under the finger.
+		if hit, err := Eval[bool](p, pressed); err == nil && !hit {
+			return errors.New("it was not where it had been")
+		}
+		return nil
 	})
 	if err != nil {
 		return fmt.Errorf("click %s: %w", selector, err)

@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { type Seen, summarize, type View } from "./cluster";
+import { hearsay, type Seen, summarize, type View } from "./cluster";
 
 const view = (self: string, leader: string | null, term: number, seq: Record<string, number> = {}, can_lose = 1): View => ({
   node_id: self,
@@ -51,4 +51,14 @@ test("no quorum, and nobody at all", () => {
   const one = summarize(new Map([["n1", down(view("n1", "n1", 7))], ["n2", down(undefined)], ["n3", up(view("n3", null, 7, {}, 0))]]), 5200);
   expect([one.verdict, one.alive, one.voters]).toEqual(["stopped", 1, 3]);
   expect(summarize(new Map([["n1", down(view("n1", "n1", 7))]]), 6000).verdict).toBe("unreachable");
+});
+
+test("what one node says of all", () => {
+  const mine = view("n1", "n2", 7);
+  mine.nodes = mine.nodes.map((node) => ({ ...node, reachable: node.id === "n2" })); // it may not count itself
+  const said = hearsay(mine);
+  expect(said.map(([id, v]) => [id, v?.node_id])).toEqual([["n1", "n1"], ["n2", "n2"], ["n3", undefined]]);
+  const s = summarize(new Map(said.map(([id, v]) => [id, v ? up(v) : down(undefined)])), 5000);
+  expect([s.verdict, s.leader, s.alive, s.agree]).toEqual(["healthy", "n2", 2, true]);
+  expect(s.cards.map((c) => c.role)).toEqual(["follower", "leader", "down"]);
 });

@@ -32,6 +32,14 @@ export interface Seen {
   asked: number; // the newest question that was settled, answered or not
 }
 
+/**
+ * hearsay gives what one node says of all, where nobody passes questions on to the
+ * others: those that it reaches are taken to see what it sees.
+ */
+export function hearsay(view: View): Array<[id: string, view: View | undefined]> {
+  return view.nodes.map((node) => [node.id, node.id === view.node_id || node.reachable ? { ...view, node_id: node.id } : undefined]);
+}
+
 export type Verdict = "healthy" | "fragile" | "electing" | "stopped" | "unreachable";
 
 export interface Card {
