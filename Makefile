@@ -80,7 +80,7 @@ test-ui: assets
 
 .PHONY: test-full
 test-full: ## everything that rotates in CI, whole: 200 000 property cases, every fuzz target, every mutant
-	$(MAKE) test HADIR_CASES=200000 TIMEOUT=60m
+	$(MAKE) test HADIR_CASES=200000 HADIR_LONG=1 TIMEOUT=60m
 	$(MAKE) fuzz mutants
 
 .PHONY: check

@@ -86,6 +86,10 @@ func (r *runner) wrote(seq uint64, res result) {
 	defer r.mu.Unlock()
 	r.view.Watermark = seq
 	r.view.Exported += uint64(res.events)
+	// With the watermark, so that nobody sees one without the other; look gives
+	// the list.
+	r.view.Parked += uint64(res.parked)
+	r.view.Parked -= min(r.view.Parked, uint64(res.retried))
 	r.view.Batches++
 }
 

@@ -202,15 +202,16 @@ func TestSchoolMorning(t *testing.T) {
 	demo.lead(t, board.Stream()) // what is killed is what the dashboard hangs on
 	leads := "document.querySelector('.node[data-role=leader] h2')?.innerText.trim()"
 	view.await(leads + " === '" + board.Stream() + "'")
-	const elections = "[...document.querySelectorAll('.feed li')].filter((li) => li.innerText.includes('without a leader')).length"
-	before := value[int](view, "(window.verdicts.length = 0) + "+elections)
+	// An election may be over before anybody has looked: then somebody else took over.
+	const elections = "[...document.querySelectorAll('.feed li')].filter((li) => /leads, term|took over, term/.test(li.innerText)).length"
+	before := value[int](view, elections)
 	cut := board.Stream()
 	view.click("button.danger")
 	view.await("document.querySelector('.node[data-role=down]')")
 	dead := value[string](view, "document.querySelector('.node[data-role=down] h2').innerText.trim()")
 	view.await(fmt.Sprintf("%s && %s !== '%s' && %s > %d", leads, leads, dead, elections, before))
-	if verdicts := value[[]string](view, "window.verdicts"); !slices.Contains(verdicts, "electing") {
-		t.Errorf("no election was shown: %v", verdicts)
+	if verdicts := value[[]string](view, "window.verdicts"); slices.Contains(verdicts, "stopped") || slices.Contains(verdicts, "unreachable") {
+		t.Errorf("two of three nodes were there at all times, and the page has said %v", verdicts)
 	}
 
 	// Rows go on coming, and the dead node comes back.

@@ -66,10 +66,10 @@ var missing = sync.OnceValue(func() error {
 
 // built builds the binary once.
 var built = sync.OnceValue(func() error {
-	if bin != "" {
-		return nil
+	err := harness.NoteSources()
+	if bin != "" || err != nil {
+		return err
 	}
-	var err error
 	// Without the race detector, which the system tests have: the browser needs the time.
 	bin, err = harness.Build(context.Background(), tmp, false)
 	return err

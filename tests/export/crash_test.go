@@ -201,8 +201,9 @@ func (w *storm) look() {
 	w.looks++
 }
 
-// TestCatchingUp measures; it judges nothing but that everything arrives.
-func TestCatchingUp(t *testing.T) {
+// TestFigures measures catching up and the lag under 200 events a second. It judges
+// nothing but that everything arrives.
+func TestFigures(t *testing.T) {
 	for _, kind := range kinds {
 		t.Run(string(kind), func(t *testing.T) {
 			url, _ := target(t, kind)
@@ -213,6 +214,36 @@ func TestCatchingUp(t *testing.T) {
 			r.await("everything", func(s export.Status) bool { return s.Watermark == events })
 			took := time.Since(begun)
 			t.Logf("%s: %d events in %s, %.0f a second", kind, events, took.Round(time.Millisecond), events/took.Seconds())
+			t.Logf("%s: at 200 events a second the lag was %s at most", kind, lag(t, r).Round(time.Millisecond))
 		})
 	}
+}
+
+// lag makes 200 events a second for two seconds and gives the longest time from an
+// event to the moment at which it was seen to be exported.
+func lag(t *testing.T, r *running) (longest time.Duration) {
+	t.Helper()
+	type made struct {
+		seq uint64
+		at  time.Time
+	}
+	var waiting []made
+	ticker := time.NewTicker(20 * time.Millisecond)
+	defer ticker.Stop()
+	end := within(t, 60*time.Second)
+	for n := 0; n < 100 || len(waiting) > 0; n++ {
+		if n < 100 {
+			must(t, r.school.Grow(4))
+			waiting = append(waiting, made{r.school.Seq(), time.Now()})
+		}
+		for s := r.status(); len(waiting) > 0 && waiting[0].seq <= s.Watermark; waiting = waiting[1:] {
+			longest = max(longest, time.Since(waiting[0].at))
+		}
+		select {
+		case <-ticker.C:
+		case <-end.Done():
+			t.Fatalf("%d events were not exported", len(waiting))
+		}
+	}
+	return longest
 }

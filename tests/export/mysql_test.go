@@ -215,7 +215,9 @@ func TestRefusedEventsAreParked(t *testing.T) {
 			}
 			must(t, school.Grow(900))
 			r.caughtUp()
-			s := r.await("parked", func(s export.Status) bool { return s.Parked > 10 })
+			s := r.await("parked", func(s export.Status) bool {
+				return s.Watermark == school.Seq() && s.Parked > 10 && len(s.ParkedEvents) == min(50, int(s.Parked))
+			})
 			reasons := ""
 			for _, p := range s.ParkedEvents {
 				reasons += p.Reason + "\n"

@@ -71,8 +71,8 @@ func TestExport(t *testing.T) {
 	})
 	must(t, c.Up(within(t, 60*time.Second)))
 
-	load := c.Load(harness.LoadConfig{Rate: 40})
-	must(t, load.Progress(within(t, 40*time.Second), 60))
+	load := c.Load(harness.LoadConfig{Rate: 30})
+	must(t, load.Progress(within(t, 40*time.Second), 40))
 	for i, fault := range []func(leader *harness.Node){
 		func(*harness.Node) { proxy.Plan(harness.AfterCommit) },
 		func(leader *harness.Node) {
@@ -85,12 +85,12 @@ func TestExport(t *testing.T) {
 			must(t, leader.Freeze(within(t, 10*time.Second)))
 			_, _, err := c.Leader(within(t, 40*time.Second), leader.ID)
 			must(t, err)
-			must(t, load.Progress(within(t, 40*time.Second), 30))
+			must(t, load.Progress(within(t, 60*time.Second), 20))
 			must(t, leader.Thaw())
 		},
 		func(*harness.Node) {
 			server.Kill()
-			must(t, load.Progress(within(t, 40*time.Second), 30))
+			must(t, load.Progress(within(t, 60*time.Second), 20))
 			must(t, server.Start(within(t, 60*time.Second)))
 		},
 		func(*harness.Node) { proxy.Plan(harness.BeforeCommit) },
@@ -99,7 +99,7 @@ func TestExport(t *testing.T) {
 		leader, _, err := c.Leader(within(t, 40*time.Second), "")
 		must(t, err)
 		fault(leader)
-		if err := load.Progress(within(t, 40*time.Second), 40); err != nil {
+		if err := load.Progress(within(t, 60*time.Second), 25); err != nil {
 			t.Fatalf("fault %d: %v", i, err)
 		}
 	}

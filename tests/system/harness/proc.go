@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net"
 	"os"
 	"os/exec"
@@ -266,6 +267,34 @@ func UsageOf(pid int) (Usage, error) {
 	const tick = 10 * time.Millisecond // USER_HZ is 100 on every Linux that Go runs on
 	u.CPU, u.RSS = time.Duration(user+system)*tick, pages*int64(os.Getpagesize())
 	return u, errors.Join(err1, err2, err3)
+}
+
+// NoteSources looks at every source file, so that go test knows what a test of a
+// process depends on: it would give an old result from its cache otherwise, although
+// the program has changed. It must be called within a test: go test takes no notice
+// of what a TestMain does before.
+func NoteSources() error {
+	root, err := moduleRoot()
+	if err != nil {
+		return err
+	}
+	return filepath.WalkDir(root, func(path string, entry fs.DirEntry, err error) error {
+		switch {
+		case errors.Is(err, fs.ErrNotExist): // an editor's
+			return nil
+		case err != nil:
+			return err
+		case entry.IsDir():
+			if name := entry.Name(); name == "node_modules" || (strings.HasPrefix(name, ".") && path != root) {
+				return fs.SkipDir
+			}
+			return nil
+		}
+		if _, err = os.Stat(path); errors.Is(err, fs.ErrNotExist) {
+			err = nil
+		}
+		return err
+	})
 }
 
 // Build builds the command into dir.

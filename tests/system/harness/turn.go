@@ -1,0 +1,24 @@
+package harness
+
+import (
+	"os"
+	"strconv"
+	"testing"
+)
+
+// Turn leaves a long test out unless it is its turn: of that many tests, the seed
+// of the run, which is the commit's, picks one. HADIR_LONG=1, as in make
+// test-full, runs all of them.
+func Turn(t *testing.T, which, of int) {
+	t.Helper()
+	if os.Getenv("HADIR_LONG") == "1" {
+		return
+	}
+	seed, err := strconv.Atoi(os.Getenv("HADIR_SEED"))
+	if err != nil {
+		seed = 0
+	}
+	if seed%of != which {
+		t.Skip("long tests take turns by commit; make test-full runs all of them")
+	}
+}
