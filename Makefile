@@ -15,7 +15,8 @@ GOVULNCHECK := $(TOOLS)/govulncheck@$(GOVULNCHECK_VERSION)/govulncheck
 
 # Exact, whatever the resolver prefers: raft-boltdb v2.3.1 does not build with
 # raft v1.8.0, and the bbolt that raft-boltdb asks for is too old.
-PINS := github.com/hashicorp/raft@v1.8.0 github.com/hashicorp/raft-boltdb/v2@v2.3.0 go.etcd.io/bbolt@v1.5.0
+PINS := github.com/hashicorp/raft@v1.8.0 github.com/hashicorp/raft-boltdb/v2@v2.3.0 go.etcd.io/bbolt@v1.5.0 \
+	modernc.org/sqlite@v1.50.1 github.com/pressly/goose/v3@v3.27.1
 
 COMMIT  := $(shell git rev-parse -q --verify HEAD 2>/dev/null)
 VERSION ?= $(or $(shell git describe --tags --always --dirty 2>/dev/null),dev)
