@@ -218,7 +218,9 @@ func TestSchoolMorning(t *testing.T) {
 	rows := value[int](board, "window.rows.length")
 	a, err := demo.admin.Do(within(t, 20*time.Second), http.MethodPost, "/api/v1/checkins", harness.Key(), harness.Tap{Type: "in"})
 	must(t, err)
-	if a.Status != http.StatusCreated {
+	// A slow node may not be sure of the leader again: then it records, and the row
+	// comes all the same.
+	if a.Status != http.StatusCreated && a.Status != http.StatusAccepted {
 		t.Fatalf("a tap after the election: %s", a)
 	}
 	board.await(fmt.Sprintf("window.rows.length > %d", rows))

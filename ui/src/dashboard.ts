@@ -41,19 +41,31 @@ Alpine.data("dashboard", () => ({
     const color = (name: string): string => style.getPropertyValue(name).trim();
     const place = document.getElementById("plot") as HTMLElement;
     const hour = (minute: number): string => clock.text(minute * 60_000 - Number(data["offset"]) * 60_000).slice(0, 5);
+    const paths = uPlot.paths.bars?.({ size: [0.8, 40] });
+    const bars = paths ? { paths } : {};
     const plot = new uPlot(
       {
         width: Math.max(280, place.clientWidth),
         height: 160,
         legend: { show: false },
         cursor: { show: false },
-        // At least half an hour wide, so that the first minutes are no blank.
-        scales: { x: { time: false, range: (_, min, max) => [Math.min(min, max - 25) - 2, max + 3] } },
+        scales: {
+          // At least half an hour wide, so that the first minutes are no blank. From the data: for
+          // one minute alone, the range that is offered is a guess.
+          x: {
+            time: false,
+            range: ({ data: [minutes] }) => {
+              const last = minutes.at(-1) ?? clock.minute(clock.now(performance.now()));
+              return [Math.min(minutes[0] ?? last, last - 25) - 2, last + 3];
+            },
+          },
+          y: { range: (_, __, max) => [0, Math.max(4, (max ?? 0) * 1.1)] },
+        },
         axes: [
           { stroke: color("--soft"), grid: { show: false }, values: (_, ticks) => ticks.map(hour) },
           { stroke: color("--soft"), grid: { stroke: color("--line") }, size: 36 },
         ],
-        series: [{}, { stroke: color("--green"), fill: color("--green-soft"), width: 2, points: { show: false } }],
+        series: [{}, { stroke: color("--green"), fill: color("--green-soft"), width: 1, points: { show: false }, ...bars }],
       },
       arrivals.series(),
       place,

@@ -10,4 +10,5 @@ test("shows the server's time in the site's zone", () => {
   expect(id.text(at, true)).toBe("06.58.14,011");
   expect(new Clock(at, 0, { offset: 540, name: "WIT" }, "en").text(at)).toBe("08:58:14 WIT");
   expect(id.day(at)).toBe("2026-11-23");
+  expect(id.minute(at)).toBe(6 * 60 + 58);
 });

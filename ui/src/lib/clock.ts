@@ -32,6 +32,12 @@ export class Clock {
     return fraction ? time : `${time} ${this.zone.name}`;
   }
 
+  /** minute gives the local minute of the day. */
+  minute(ms: number): number {
+    const local = new Date(ms + this.zone.offset * 60_000);
+    return local.getUTCHours() * 60 + local.getUTCMinutes();
+  }
+
   /** day gives the local date, to notice that another day has begun. */
   day(ms: number): string {
     return new Date(ms + this.zone.offset * 60_000).toISOString().slice(0, 10);
