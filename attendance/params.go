@@ -76,6 +76,19 @@ type ZoneChange struct {
 	OffsetS int32 // seconds east of UTC
 }
 
+// The span of a site's zone: back for taps that waited, ahead for longer than any
+// edition of the time zone database is right.
+const (
+	zoneYearsBack  = 2
+	zoneYearsAhead = 30
+)
+
+// SiteZone expands loc into the changes that a site needs from now on, for the
+// proposer of SetParams.
+func SiteZone(loc *time.Location, now time.Time) (Zone, error) {
+	return NewZone(loc, now.AddDate(-zoneYearsBack, 0, 0), now.AddDate(zoneYearsAhead, 0, 0))
+}
+
 // NewZone expands loc into the changes between from and to. It is meant for the
 // proposer of SetParams; the state machine only reads the table.
 func NewZone(loc *time.Location, from, to time.Time) (Zone, error) {

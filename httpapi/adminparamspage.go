@@ -66,12 +66,6 @@ var commonZones = []string{
 	"Asia/Manila", "Asia/Tokyo", "Australia/Perth", "Europe/Berlin", "UTC",
 }
 
-// The years around now for which a zone's offsets are kept, as at the founding.
-const (
-	zoneYearsBack  = 2
-	zoneYearsAhead = 30
-)
-
 // paramsPage shows the parameters of the rule in a form.
 func paramsPage(c *call) error {
 	form, err := c.freshForm()
@@ -234,7 +228,7 @@ func zoneNamed(name string, now time.Time) (attendance.Zone, error) {
 	if err != nil {
 		return attendance.Zone{}, err
 	}
-	return attendance.NewZone(loc, now.AddDate(-zoneYearsBack, 0, 0), now.AddDate(zoneYearsAhead, 0, 0))
+	return attendance.SiteZone(loc, now)
 }
 
 // changesOf says what differs.

@@ -123,26 +123,7 @@ func getGroups(c *call) error {
 // groupList gives the groups of the scope by id after one, and after which the
 // list goes on; 0 at its end.
 func (s *scope) groupList(f groupFilter, after uint64, limit int) (groups []attendance.Group, next uint64, err error) {
-	for range maxSteps {
-		page, err := s.groupPage(after)
-		if err != nil {
-			return nil, 0, err
-		}
-		for _, g := range page {
-			if !f.keeps(g) {
-				continue
-			}
-			if len(groups) == limit {
-				return groups, groups[limit-1].ID, nil
-			}
-			groups = append(groups, g)
-		}
-		if len(page) < store.MaxPage {
-			return groups, 0, nil
-		}
-		after = page[len(page)-1].ID
-	}
-	return groups, after, nil
+	return filtered(s.groupPage, f.keeps, func(g attendance.Group) uint64 { return g.ID }, after, limit)
 }
 
 // groupPage gives a full page of the groups of the scope.

@@ -105,26 +105,34 @@ func (s *scope) users(f userFilter, after uint64, limit int) (users []attendance
 	if f.group != 0 && !s.leads(f.group) {
 		return nil, 0, errOtherGroup
 	}
+	page := func(after uint64) ([]attendance.User, error) { return s.userPage(f.group, after) }
+	return filtered(page, f.keeps, func(u attendance.User) uint64 { return u.ID }, after, limit)
+}
+
+// filtered gives what a filter keeps of full pages in the order of ids, and after
+// which id the list goes on; 0 at its end. It looks at no more than maxSteps pages,
+// and the list may then go on after fewer than limit.
+func filtered[T any](page func(after uint64) ([]T, error), keeps func(T) bool, id func(T) uint64, after uint64, limit int) (kept []T, next uint64, err error) {
 	for range maxSteps {
-		page, err := s.userPage(f.group, after)
+		all, err := page(after)
 		if err != nil {
 			return nil, 0, err
 		}
-		for _, u := range page {
-			if !f.keeps(u) {
+		for _, one := range all {
+			if !keeps(one) {
 				continue
 			}
-			if len(users) == limit {
-				return users, users[limit-1].ID, nil
+			if len(kept) == limit {
+				return kept, id(kept[limit-1]), nil
 			}
-			users = append(users, u)
+			kept = append(kept, one)
 		}
-		if len(page) < store.MaxPage {
-			return users, 0, nil
+		if len(all) < store.MaxPage {
+			return kept, 0, nil
 		}
-		after = page[len(page)-1].ID
+		after = id(all[len(all)-1])
 	}
-	return users, after, nil
+	return kept, after, nil
 }
 
 var errOtherGroup = forbidden("Teachers see their own groups only.")

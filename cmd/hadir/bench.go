@@ -19,12 +19,41 @@ type benchCmd struct {
 	Fanout  benchFanoutCmd  `cmd:"" help:"What is decided, pushed to many clients."`
 }
 
+// benched is the cluster that a measurement is about.
+type benched struct {
+	access
+	URL  []string `help:"Address of a node or front; repeat it to spread the clients." default:"http://127.0.0.1:8080"`
+	Info string   `help:"Info file of a demo: its nodes and administrator are used." placeholder:"FILE"`
+}
+
+// open gives the addresses to measure, somebody signed in at the first of them,
+// and the people for whom they may check in.
+func (b *benched) open(ctx context.Context) (urls []string, me *api.Client, users []uint64, err error) {
+	urls = b.URL
+	if b.Info != "" {
+		info, err := demo.ReadInfo(b.Info)
+		if err != nil {
+			return nil, nil, nil, fmt.Errorf("--info: %w", err)
+		}
+		urls = nil
+		for _, n := range info.Nodes {
+			urls = append(urls, n.URL)
+		}
+	}
+	if len(urls) == 0 {
+		return nil, nil, nil, &serve.UsageError{Text: "--url is missing: give the address of a node"}
+	}
+	if me, err = b.client(ctx, urls[0]); err != nil {
+		return nil, nil, nil, err
+	}
+	users, err = activePeople(ctx, me)
+	return urls, me, users, err
+}
+
 // benchCheckinCmd drives check-ins on behalf of everybody whom the signed-in
 // person may act for.
 type benchCheckinCmd struct {
-	access
-	URL      []string      `help:"Address of a node or front; repeat it to spread the clients." default:"http://127.0.0.1:8080"`
-	Info     string        `help:"Info file of a demo: its nodes and administrator are used." placeholder:"FILE"`
+	benched
 	Clients  []int         `help:"How many clients at a time; one measurement for each number." default:"1,16,64,256"`
 	Duration time.Duration `help:"How long each measurement takes." default:"10s"`
 	JSON     bool          `help:"Write JSON."`
@@ -57,25 +86,7 @@ func (c *benchCheckinCmd) Validate() error {
 // Run implements the command.
 func (c *benchCheckinCmd) Run(w *world) error {
 	ctx, _ := w.untilSignal()
-	urls := c.URL
-	if c.Info != "" {
-		info, err := demo.ReadInfo(c.Info)
-		if err != nil {
-			return fmt.Errorf("--info: %w", err)
-		}
-		urls = nil
-		for _, n := range info.Nodes {
-			urls = append(urls, n.URL)
-		}
-	}
-	if len(urls) == 0 {
-		return &serve.UsageError{Text: "--url is missing: give the address of a node"}
-	}
-	me, err := c.client(ctx, urls[0])
-	if err != nil {
-		return err
-	}
-	users, err := activePeople(ctx, me)
+	urls, me, users, err := c.open(ctx)
 	if err != nil {
 		return err
 	}

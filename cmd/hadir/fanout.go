@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"hadir/cmd/hadir/internal/api"
-	"hadir/cmd/hadir/internal/demo"
 	"hadir/cmd/hadir/internal/load"
 	"hadir/cmd/hadir/internal/serve"
 )
@@ -16,9 +15,7 @@ import (
 // benchFanoutCmd measures the stream: check-ins go to the leader, clients that see
 // everything connect where they are told to.
 type benchFanoutCmd struct {
-	access
-	URL      []string      `help:"Address of a node; repeat it for each." default:"http://127.0.0.1:8080"`
-	Info     string        `help:"Info file of a demo: its nodes and administrator are used." placeholder:"FILE"`
+	benched
 	On       string        `help:"To which node the clients connect: leader, follower (one of them) or all." enum:"leader,follower,all" default:"all"`
 	Clients  int           `help:"How many clients. They are one person's: start the nodes with --stream-per-person." default:"200"`
 	Slow     int           `help:"Of them, how many do not read." default:"0"`
@@ -45,25 +42,7 @@ func (c *benchFanoutCmd) Validate() error {
 // Run implements the command.
 func (c *benchFanoutCmd) Run(w *world) error {
 	ctx, _ := w.untilSignal()
-	urls := c.URL
-	if c.Info != "" {
-		info, err := demo.ReadInfo(c.Info)
-		if err != nil {
-			return fmt.Errorf("--info: %w", err)
-		}
-		urls = nil
-		for _, n := range info.Nodes {
-			urls = append(urls, n.URL)
-		}
-	}
-	if len(urls) == 0 {
-		return &serve.UsageError{Text: "--url is missing: give the address of a node"}
-	}
-	me, err := c.client(ctx, urls[0])
-	if err != nil {
-		return err
-	}
-	users, err := activePeople(ctx, me)
+	urls, me, users, err := c.open(ctx)
 	if err != nil {
 		return err
 	}

@@ -15,8 +15,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"slices"
-	"strings"
 	"sync"
 	"syscall"
 	"testing"
@@ -121,7 +119,7 @@ func (s *show) close() {
 func enter(t *testing.T) *chromium.Browser {
 	t.Helper()
 	if err := missing(); err != nil {
-		leaveOut(t, err)
+		harness.LeaveOut(t, "chromium", err)
 	}
 	must(t, built())
 	shared.mu.Lock()
@@ -132,15 +130,6 @@ func enter(t *testing.T) *chromium.Browser {
 		shared.browser = b
 	}
 	return shared.browser
-}
-
-// leaveOut skips a test, or fails it where it is required.
-func leaveOut(t *testing.T, why error) {
-	t.Helper()
-	if slices.Contains(strings.Split(os.Getenv("HADIR_TEST_REQUIRE"), ","), "chromium") {
-		t.Fatalf("chromium is required: %v", why)
-	}
-	t.Skipf("chromium: %v", why)
 }
 
 // theDemo gives the shared demo, healthy, and the browser.

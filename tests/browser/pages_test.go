@@ -14,6 +14,7 @@ import (
 
 	"hadir/tests/browser/chromium"
 	"hadir/tests/browser/tour"
+	"hadir/tests/system/harness"
 )
 
 // readAxe gives the script of axe-core, which Node installs.
@@ -30,7 +31,7 @@ func axe(t *testing.T) string {
 	t.Helper()
 	script, err := readAxe()
 	if err != nil {
-		leaveOut(t, err)
+		harness.LeaveOut(t, "chromium", err)
 	}
 	return script
 }

@@ -22,7 +22,7 @@ import (
 // moment, and in the end every row is that of its event.
 func TestWhateverDies(t *testing.T) {
 	if err := harness.HasMariaDB(); err != nil {
-		leaveOut(t, "mysql", err)
+		harness.LeaveOut(t, "mysql", err)
 	}
 	const events = 20_000
 	dir := tempDir(t)

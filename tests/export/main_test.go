@@ -13,7 +13,6 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -93,15 +92,6 @@ func must(t testing.TB, err error) {
 	}
 }
 
-// leaveOut skips a test, or fails it where it is required.
-func leaveOut(t testing.TB, name string, why error) {
-	t.Helper()
-	if slices.Contains(strings.Split(os.Getenv("HADIR_TEST_REQUIRE"), ","), name) {
-		t.Fatalf("%s is required: %v", name, why)
-	}
-	t.Skipf("%s: %v", name, why)
-}
-
 // shared is one server for all tests that leave it running.
 var shared sharedServer
 
@@ -123,7 +113,7 @@ func (s *sharedServer) close() {
 func mariadb(t testing.TB) *harness.MariaDB {
 	t.Helper()
 	if err := harness.HasMariaDB(); err != nil {
-		leaveOut(t, "mysql", err)
+		harness.LeaveOut(t, "mysql", err)
 	}
 	shared.mu.Lock()
 	defer shared.mu.Unlock()

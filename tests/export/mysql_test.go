@@ -146,7 +146,7 @@ func killSessions(t testing.TB, server *harness.MariaDB, account string) error {
 // TestServerWide is about what can only be changed for a whole server.
 func TestServerWide(t *testing.T) {
 	if err := harness.HasMariaDB(); err != nil {
-		leaveOut(t, "mysql", err)
+		harness.LeaveOut(t, "mysql", err)
 	}
 	t.Parallel()
 	server, err := harness.StartMariaDB(within(t, 60*time.Second), t.TempDir())

@@ -39,7 +39,7 @@ func exports(t *testing.T, c harness.Client) (list []exported, err error) {
 // and the database loses its power. In the end every copy is what the events say.
 func TestExport(t *testing.T) {
 	if err := harness.HasMariaDB(); err != nil {
-		leaveOut(t, "mysql", err.Error())
+		harness.LeaveOut(t, "mysql", err.Error())
 	}
 	t.Parallel()
 	const secret = "s3cret-word"

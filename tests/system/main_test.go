@@ -12,7 +12,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -173,13 +172,4 @@ func command(t *testing.T, args ...string) (string, error) {
 	t.Helper()
 	out, err := exec.CommandContext(within(t, 60*time.Second), bin, args...).CombinedOutput()
 	return string(out), err
-}
-
-// leaveOut skips a test, or fails it where it is required.
-func leaveOut(t *testing.T, name, why string) {
-	t.Helper()
-	if slices.Contains(strings.Split(os.Getenv("HADIR_TEST_REQUIRE"), ","), name) {
-		t.Fatalf("%s is required: %s", name, why)
-	}
-	t.Skipf("%s: %s", name, why)
 }

@@ -29,16 +29,16 @@ func newNetwork(t *testing.T, nodes int) *network {
 	t.Helper()
 	for _, tool := range []string{"ip", "iptables"} {
 		if _, err := exec.LookPath(tool); err != nil {
-			leaveOut(t, "netns", tool+" is not installed")
+			harness.LeaveOut(t, "netns", tool+" is not installed")
 		}
 	}
 	if os.Geteuid() != 0 {
-		leaveOut(t, "netns", "isolating a node's network needs root")
+		harness.LeaveOut(t, "netns", "isolating a node's network needs root")
 	}
 	id := os.Getpid()
 	bridge, subnet := fmt.Sprintf("hd%db", id), fmt.Sprintf("10.231.%d", id%250)
 	if err := ip("link", "add", bridge, "type", "bridge"); err != nil {
-		leaveOut(t, "netns", err.Error())
+		harness.LeaveOut(t, "netns", err.Error())
 	}
 	t.Cleanup(func() {
 		if err := ip("link", "del", bridge); err != nil {
@@ -52,7 +52,7 @@ func newNetwork(t *testing.T, nodes int) *network {
 		name, host := fmt.Sprintf("hd%dn%d", id, i+1), fmt.Sprintf("%s.%d", subnet, i+1)
 		outer, inner := fmt.Sprintf("hd%do%d", id, i+1), fmt.Sprintf("hd%di%d", id, i+1)
 		if err := ip("netns", "add", name); err != nil {
-			leaveOut(t, "netns", err.Error())
+			harness.LeaveOut(t, "netns", err.Error())
 		}
 		t.Cleanup(func() {
 			if err := ip("netns", "del", name); err != nil {

@@ -24,7 +24,7 @@ import (
 func startRedis(t *testing.T) (addr string, client *redis.Client) {
 	t.Helper()
 	if _, err := exec.LookPath("redis-server"); err != nil {
-		leaveOut(t, "redis", err.Error())
+		harness.LeaveOut(t, "redis", err.Error())
 	}
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	must(t, err)

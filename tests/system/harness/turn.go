@@ -2,9 +2,21 @@ package harness
 
 import (
 	"os"
+	"slices"
 	"strconv"
+	"strings"
 	"testing"
 )
+
+// LeaveOut skips a test for want of something with a name, or fails it where
+// HADIR_TEST_REQUIRE names that.
+func LeaveOut(t testing.TB, name string, why any) {
+	t.Helper()
+	if slices.Contains(strings.Split(os.Getenv("HADIR_TEST_REQUIRE"), ","), name) {
+		t.Fatalf("%s is required: %v", name, why)
+	}
+	t.Skipf("%s: %v", name, why)
+}
 
 // Turn leaves a long test out unless it is its turn: of that many tests, the seed
 // of the run, which is the commit's, picks one. HADIR_LONG=1, as in make

@@ -13,13 +13,7 @@ import (
 // SessionSecret is the shared secret that signs sessions.
 const SessionSecret = "session"
 
-const (
-	secretBytes = 32
-	// The span of the replicated time zone: back for taps that waited, ahead for
-	// longer than any edition of the time zone database is right.
-	zoneYearsBack  = 2
-	zoneYearsAhead = 30
-)
+const secretBytes = 32
 
 // errNoAdmin is wrapped where nobody could ever sign in.
 var errNoAdmin = errors.New("a new cluster needs its first administrator: start again with --admin-email and --admin-password-file")
@@ -105,7 +99,7 @@ func (g *genesis) renew() ([]attendance.Command, error) {
 // replicatedZone gives the site's time zone for the years around now.
 func (g *genesis) replicatedZone() (attendance.Zone, error) {
 	now := g.now()
-	return attendance.NewZone(g.zone, now.AddDate(-zoneYearsBack, 0, 0), now.AddDate(zoneYearsAhead, 0, 0))
+	return attendance.SiteZone(g.zone, now)
 }
 
 func (g *genesis) add(to []attendance.Command, key string, body attendance.Body) []attendance.Command {
