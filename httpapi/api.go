@@ -106,6 +106,8 @@ type Config struct {
 	ImportTime time.Duration
 	// Hashers is how many passwords are hashed at a time. Optional: one per core.
 	Hashers int
+	// PasswordCost is that of new passwords. Optional: password.Usual.
+	PasswordCost password.Cost
 }
 
 const (
@@ -154,6 +156,9 @@ func New(c Config) (*API, error) {
 	if c.Hashers == 0 {
 		c.Hashers = runtime.GOMAXPROCS(0)
 	}
+	if c.PasswordCost == (password.Cost{}) {
+		c.PasswordCost = password.Usual
+	}
 	if c.Metrics == nil {
 		c.Metrics = NewMetrics("")
 	}
@@ -161,7 +166,7 @@ func New(c Config) (*API, error) {
 	if err != nil {
 		return nil, err
 	}
-	noUser, err := password.Hash(c.Rand, "nobody has this password")
+	noUser, err := c.PasswordCost.Hash(c.Rand, "nobody has this password")
 	if err != nil {
 		return nil, err
 	}

@@ -75,7 +75,8 @@ type fakeNode struct {
 	// before looks at each proposal, may have others applied first, and refuses it
 	// with an error.
 	before func(cluster.Request) error
-	// reading is called before each read, when it is there.
+	// reading is called before each read for a request of a server, when it is there.
+	// The stream reads for itself, and what such a read does here would wake it again.
 	reading func()
 }
 
@@ -129,7 +130,7 @@ func (n *fakeNode) Read(ctx context.Context, how cluster.Read, f func(*store.Rea
 	n.mu.Lock()
 	reading := n.reading
 	n.mu.Unlock()
-	if reading != nil {
+	if reading != nil && ctx.Value(http.ServerContextKey) != nil {
 		reading()
 	}
 	n.mu.Lock()
@@ -269,7 +270,11 @@ func (d *fakeDemo) Act(_ context.Context, node, act string) error {
 	return nil
 }
 
-var hashed = sync.OnceValues(func() (string, error) { return password.Hash(rand.Reader, word) })
+// cheap is the cost of the passwords of tests: the race detector makes the usual one
+// a matter of seconds.
+var cheap = password.Cost{MemoryKiB: 64, Passes: 1}
+
+var hashed = sync.OnceValues(func() (string, error) { return cheap.Hash(rand.Reader, word) })
 
 // tempDir prefers memory, where there is some.
 func tempDir(t testing.TB) string {
@@ -364,7 +369,7 @@ func newWorld(t testing.TB, options ...func(*httpapi.Config)) *world {
 	w.node.setUp(t, attendance.PutGroup{Name: "X-2", Kind: attendance.Class, AddMembers: []uint64{citraID}})
 	w.node.setUp(t, attendance.DeactivateUser{UserID: goneID})
 	c := httpapi.Config{
-		Node: w.node, Clock: clock, Rand: rand.Reader, Log: slog.New(slog.DiscardHandler), Hashers: 1, BodyTimeout: time.Minute,
+		Node: w.node, Clock: clock, Rand: rand.Reader, Log: slog.New(slog.DiscardHandler), Hashers: 1, PasswordCost: cheap, BodyTimeout: time.Minute,
 		Watcher: w.watch, Demo: w.demo, Accounts: []httpapi.Account{
 			{Name: "Admin", Email: emails[adminID], Password: word, Role: "admin"},
 			{Name: "Ani", Email: emails[aniID], Password: word, Role: "student"},

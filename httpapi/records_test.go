@@ -2,6 +2,7 @@ package httpapi_test
 
 import (
 	"bytes"
+	"context"
 	"encoding/csv"
 	"encoding/json"
 	"errors"
@@ -587,6 +588,7 @@ func TestCSVDeadlines(t *testing.T) {
 	w.node.set(func(n *fakeNode) { n.reading = func() { w.clock.advance(50 * time.Second) } })
 	download := func(breaks int) (c *slowClient, aborted bool) {
 		r := httptest.NewRequest("GET", "/api/v1/attendances?format=csv", nil)
+		r = r.WithContext(context.WithValue(r.Context(), http.ServerContextKey, &http.Server{}))
 		r.Header.Set("Authorization", "Bearer "+token)
 		c = &slowClient{ResponseRecorder: httptest.NewRecorder(), breaks: breaks}
 		defer func() {

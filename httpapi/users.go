@@ -309,7 +309,7 @@ func passwordFault(s string) string {
 // hash gives the hash of a new password, when it is its turn.
 func (a *API) hash(ctx context.Context, word string) (hash string, err error) {
 	err = a.gate.Do(ctx, func() error {
-		hash, err = password.Hash(a.Rand, word)
+		hash, err = a.PasswordCost.Hash(a.Rand, word)
 		return err
 	})
 	return hash, err

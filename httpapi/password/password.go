@@ -16,15 +16,21 @@ import (
 	"golang.org/x/crypto/argon2"
 )
 
-// The parameters of new hashes: OWASP's first choice for Argon2id on a machine
-// that does other work too.
 const (
-	memoryKiB = 19 << 10
-	passes    = 2
-	lanes     = 1
-	saltLen   = 16
-	sumLen    = 32
+	lanes   = 1
+	saltLen = 16
+	sumLen  = 32
 )
+
+// Cost is what making a hash takes, and checking a password against it.
+type Cost struct {
+	MemoryKiB uint32
+	Passes    uint32
+}
+
+// Usual is the cost of every password: OWASP's first choice for Argon2id on a
+// machine that does other work too.
+var Usual = Cost{MemoryKiB: 19 << 10, Passes: 2}
 
 // Bounds of what is read back: a damaged row must not ask for all memory.
 const (
@@ -40,14 +46,17 @@ const MaxLen = 1024
 // ErrMalformed says that a text is no hash that this package wrote.
 var ErrMalformed = errors.New("password hash is malformed")
 
-// Hash gives the encoded hash of a password, with a salt from rand.
-func Hash(rand io.Reader, password string) (string, error) {
+// Hash gives the encoded hash of a password at the usual cost, with a salt from rand.
+func Hash(rand io.Reader, password string) (string, error) { return Usual.Hash(rand, password) }
+
+// Hash gives the encoded hash of a password at this cost, with a salt from rand.
+func (c Cost) Hash(rand io.Reader, password string) (string, error) {
 	salt := make([]byte, saltLen)
 	if _, err := io.ReadFull(rand, salt); err != nil {
 		return "", fmt.Errorf("salt: %w", err)
 	}
-	sum := argon2.IDKey([]byte(password), salt, passes, memoryKiB, lanes, sumLen)
-	return fmt.Sprintf("$argon2id$v=%d$m=%d,t=%d,p=%d$%s$%s", argon2.Version, memoryKiB, passes, lanes,
+	sum := argon2.IDKey([]byte(password), salt, c.Passes, c.MemoryKiB, lanes, sumLen)
+	return fmt.Sprintf("$argon2id$v=%d$m=%d,t=%d,p=%d$%s$%s", argon2.Version, c.MemoryKiB, c.Passes, lanes,
 		base64.RawStdEncoding.EncodeToString(salt), base64.RawStdEncoding.EncodeToString(sum)), nil
 }
 
