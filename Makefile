@@ -24,7 +24,8 @@ VERSION ?= $(or $(shell git describe --tags --always --dirty 2>/dev/null),dev)
 # What is too long for every run rotates by commit: a number from its hash, 1
 # outside git. Tests read it as their seed too.
 HADIR_SEED ?= $(if $(COMMIT),$(shell echo $$((16#$(shell echo $(COMMIT) | cut -c1-7) + 1))),1)
-SHARE := $(shell echo $$(($(HADIR_SEED) % 3 + 1)))/3
+SHARE := $(shell echo $$(($(HADIR_SEED) % 6 + 1)))/6
+CROSS ?= $(if $(filter 0,$(shell echo $$(($(HADIR_SEED) % 2)))),darwin/arm64,linux/arm64)
 export HADIR_SEED
 
 PKG      ?= ./...
@@ -79,10 +80,15 @@ test: assets test-ui ## tests (RACE=1: with the race detector), then what was le
 test-ui: assets
 	@if [ -n "$(HAVE_NPM)" ]; then cd ui && npm run -s test; else echo "left out: the scripts' tests, Node is not installed"; fi
 
+.PHONY: upgrade-test
+upgrade-test: assets ## the previous commit's program is replaced by this one, node by node, under load (HADIR_UPGRADE_FROM: another revision)
+	HADIR_LONG=1 HADIR_TEST_REQUIRE=history go test -count=1 -v -timeout $(TIMEOUT) -run TestRollingUpgrade ./tests/system
+
 .PHONY: test-full
-test-full: ## everything that rotates in CI, whole: 200 000 property cases, every fuzz target, every mutant
+test-full: ## everything that rotates in CI, whole: 200 000 property cases, every fuzz target, every mutant, both cross builds
 	$(MAKE) test HADIR_CASES=200000 HADIR_LONG=1 TIMEOUT=60m
 	$(MAKE) fuzz mutants
+	$(MAKE) check-cross CROSS="darwin/arm64 linux/arm64"
 
 .PHONY: check
 check: check-format check-ui check-modules check-generated check-mutants check-cross lint check-vulnerabilities ## format, modules, generated code, stale mutants, cross builds, lint, vulnerabilities
@@ -130,12 +136,13 @@ check-mutants:
 
 .PHONY: check-cross
 check-cross:
-	CGO_ENABLED=0 GOOS=darwin GOARCH=arm64 go build ./...
-	CGO_ENABLED=0 GOOS=linux GOARCH=arm64 go build ./...
+	@for target in $(CROSS); do \
+		echo "go build ./... for $$target"; \
+		CGO_ENABLED=0 GOOS=$${target%/*} GOARCH=$${target#*/} go build ./...; \
+	done
 
 .PHONY: lint
-lint: $(GOLANGCI) ## go vet and golangci-lint
-	go vet ./...
+lint: $(GOLANGCI) ## golangci-lint, go vet in it
 	$(GOLANGCI) run ./...
 
 # Where there is a timeout command (not on a Mac), a silent network ends the wait too.
@@ -176,7 +183,7 @@ fuzz: ## every fuzz target for FUZZTIME
 	@tests/tools/fuzz.sh $(FUZZTIME)
 
 .PHONY: fuzz-rotating
-fuzz-rotating: ## a third of the fuzz targets, by commit
+fuzz-rotating: ## a sixth of the fuzz targets, by commit
 	@tests/tools/fuzz.sh $(FUZZTIME) $(SHARE)
 
 .PHONY: mutants
@@ -184,7 +191,7 @@ mutants: ## seeded mistakes, each of which the tests must notice
 	@go run ./tests/mutants
 
 .PHONY: mutants-rotating
-mutants-rotating: ## a third of them, by commit
+mutants-rotating: ## a sixth of them, by commit
 	@go run ./tests/mutants -share $(SHARE)
 
 .PHONY: bench

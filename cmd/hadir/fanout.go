@@ -19,6 +19,7 @@ type benchFanoutCmd struct {
 	On       string        `help:"To which node the clients connect: leader, follower (one of them) or all." enum:"leader,follower,all" default:"all"`
 	Clients  int           `help:"How many clients. They are one person's: start the nodes with --stream-per-person." default:"200"`
 	Slow     int           `help:"Of them, how many do not read." default:"0"`
+	Timed    int           `help:"Of those that read, about how many read at once and are asked for delays; the others read ten times a second and leave the processors to the nodes. 0: all." default:"100"`
 	Rate     int           `help:"Check-ins a second." default:"100"`
 	Duration time.Duration `help:"How long the check-ins go on, first without clients and then with them." default:"10s"`
 	JSON     bool          `help:"Write JSON."`
@@ -31,6 +32,8 @@ func (c *benchFanoutCmd) Validate() error {
 		return fmt.Errorf("--clients %d is not within 1 … 20000", c.Clients)
 	case c.Slow < 0 || c.Slow > c.Clients:
 		return fmt.Errorf("--slow %d is not within 0 … --clients", c.Slow)
+	case c.Timed < 0:
+		return fmt.Errorf("--timed %d is negative", c.Timed)
 	case c.Rate < 0 || c.Rate > 10_000:
 		return fmt.Errorf("--rate %d is not within 0 … 10000", c.Rate)
 	case c.Duration < 100*time.Millisecond:
@@ -62,7 +65,7 @@ func (c *benchFanoutCmd) Run(w *world) error {
 		watch = others[:1]
 	}
 	r, err := load.Fanout(ctx, load.FanoutConfig{
-		Taps: leader, Watch: watch, Users: users, Clients: c.Clients, Slow: c.Slow, Rate: c.Rate, Duration: c.Duration, NewKey: api.NewKey,
+		Taps: leader, Watch: watch, Users: users, Clients: c.Clients, Slow: c.Slow, Timed: c.Timed, Rate: c.Rate, Duration: c.Duration, NewKey: api.NewKey,
 	})
 	if err != nil {
 		return err
@@ -98,7 +101,7 @@ func leaderAmong(ctx context.Context, me *api.Client, urls []string) (leader *ap
 }
 
 func writeFanout(out io.Writer, r load.FanoutResult) error {
-	fmt.Fprintf(out, "%d clients, %d of them slow, %d check-ins a second for %.0f s: sent %d, failed %d\n", r.Clients, r.Slow, r.Rate, r.Seconds,
+	fmt.Fprintf(out, "%d clients, %d of them slow and %d asked for delays, %d check-ins a second for %.0f s: sent %d, failed %d\n", r.Clients, r.Slow, r.Timed, r.Rate, r.Seconds,
 		r.Sent, r.Failed)
 	fmt.Fprintf(out, "delivered %d, missing %d, gaps %d, connections that broke %d\n\n", r.Delivered, r.Missing, r.Gaps, r.Broken)
 	t := tabwriter.NewWriter(out, 0, 0, 2, ' ', tabwriter.AlignRight)

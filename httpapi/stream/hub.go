@@ -248,11 +248,12 @@ func (h *Hub) dispatch() {
 
 // round reads everything that is new.
 func (h *Hub) round() {
-	at := time.Duration(h.woken.Swap(0))
-	if at == 0 {
-		at = h.now()
-	}
 	for h.life.Err() == nil {
+		// Anew for each batch: while one goes out there are commits.
+		at := time.Duration(h.woken.Swap(0))
+		if at == 0 {
+			at = h.now()
+		}
 		epoch, head := h.log.at()
 		var batch batch
 		now, err := h.cfg.Source.Events(h.life, head, batchSize, batch.add)

@@ -20,6 +20,7 @@ type FanoutConfig struct {
 	Users    []uint64      // who taps
 	Clients  int           // all of them see everything
 	Slow     int           // of them, how many do not read
+	Timed    int           // of those who read, about how many read at once, and are asked for delays; 0: all
 	Rate     int           // check-ins a second, whatever becomes of the earlier ones
 	Duration time.Duration // of each of the two loads: without clients and with them
 	NewKey   func() string
@@ -31,6 +32,7 @@ type FanoutConfig struct {
 type FanoutResult struct {
 	Clients int     `json:"clients"`
 	Slow    int     `json:"slow"`
+	Timed   int     `json:"timed"`
 	Rate    int     `json:"rate"`
 	Seconds float64 `json:"seconds"`
 	// Sent and Failed count the check-ins of the load with clients.
@@ -49,7 +51,7 @@ type FanoutResult struct {
 	Missing   int `json:"missing"`
 	Gaps      int `json:"gaps"`
 	Broken    int `json:"broken"` // connections that ended before the end
-	// SendToFrame is the time from sending a check-in to its event at a client,
+	// SendToFrame is the time from sending a check-in to its event at a timed client,
 	// AckToFrame from its answer, 0 when the event was earlier.
 	SendToFrame Percentiles `json:"send_to_frame_ms"`
 	AckToFrame  Percentiles `json:"ack_to_frame_ms"`
@@ -221,7 +223,7 @@ func (cfg FanoutConfig) connect(ctx context.Context) ([]*watcher, error) {
 	for range connectors {
 		wg.Go(func() {
 			for i := range next {
-				all[i], errs[i] = watch(ctx, cfg.Watch[i%len(cfg.Watch)], i < cfg.Slow)
+				all[i], errs[i] = watch(ctx, cfg.Watch[i%len(cfg.Watch)], cfg.habit(i))
 			}
 		})
 	}
@@ -240,6 +242,19 @@ func (cfg FanoutConfig) connect(ctx context.Context) ([]*watcher, error) {
 		return made, fmt.Errorf("%d of %d clients connected: %w", len(made), cfg.Clients, first(errs))
 	}
 	return made, nil
+}
+
+// habit says how the i-th client reads. Those that are timed are spread evenly: the
+// first connection may be served before the last.
+func (cfg FanoutConfig) habit(i int) habit {
+	readers := cfg.Clients - cfg.Slow
+	switch {
+	case i < cfg.Slow:
+		return slow
+	case cfg.Timed <= 0 || cfg.Timed >= readers || (i-cfg.Slow)*cfg.Timed%readers < cfg.Timed:
+		return timed
+	}
+	return leisured
 }
 
 func first(errs []error) error {
@@ -318,6 +333,9 @@ func (r *FanoutResult) judge(quick []*watcher, taps []tapped) {
 	var sent, done []time.Duration
 	for _, w := range quick {
 		r.Gaps += w.gaps
+		if w.timed {
+			r.Timed++
+		}
 		if !timedOut(w.err) {
 			r.Broken++
 		}
@@ -326,8 +344,11 @@ func (r *FanoutResult) judge(quick []*watcher, taps []tapped) {
 				r.Missing++
 				continue
 			}
-			at := time.Duration(w.came[t.seq-w.first]) * time.Microsecond
 			r.Delivered++
+			if !w.timed {
+				continue
+			}
+			at := time.Duration(w.came[t.seq-w.first]) * time.Microsecond
 			sent, done = append(sent, at-t.sent), append(done, max(0, at-t.done))
 		}
 	}

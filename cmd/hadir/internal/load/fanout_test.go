@@ -114,17 +114,31 @@ func TestFanout(t *testing.T) {
 		me.Token = "t"
 		defer me.HTTP.CloseIdleConnections()
 		r, err := Fanout(t.Context(), FanoutConfig{
-			Taps: me, Watch: []*api.Client{me}, Users: []uint64{7}, Clients: 3, Slow: 1, Rate: 50, Duration: 500 * time.Millisecond, NewKey: api.NewKey,
+			Taps: me, Watch: []*api.Client{me}, Users: []uint64{7}, Clients: 4, Slow: 1, Timed: 1, Rate: 50, Duration: 500 * time.Millisecond, NewKey: api.NewKey,
 			Settle: time.Millisecond, Grace: 3 * time.Second,
 		})
 		if err != nil {
 			t.Fatal(err)
 		}
-		if r.Sent == 0 || r.Failed != 0 || r.Broken != 0 || r.Delivered+r.Missing != 2*r.Sent || r.SendToFrame.Max <= 0 || r.Nodes[0].RSSIdle != 1 {
+		if r.Sent == 0 || r.Failed != 0 || r.Broken != 0 || r.Delivered+r.Missing != 3*r.Sent || r.Timed != 1 || r.SendToFrame.Max <= 0 || r.Nodes[0].RSSIdle != 1 {
 			t.Errorf("%+v", r)
 		}
 		if (r.Missing > 0) != lose || (r.Gaps > 0) != lose {
 			t.Errorf("lose %v: missing %d, gaps %d", lose, r.Missing, r.Gaps)
+		}
+	}
+}
+
+func TestHabits(t *testing.T) {
+	for _, c := range []struct{ clients, slow, timed, want int }{
+		{1000, 0, 100, 100}, {200, 20, 100, 100}, {10, 2, 0, 8}, {10, 2, 50, 8}, {7, 0, 3, 3}, {1, 0, 1, 1}, {3, 3, 5, 0},
+	} {
+		got := map[habit]int{}
+		for i := range c.clients {
+			got[FanoutConfig{Clients: c.clients, Slow: c.slow, Timed: c.timed}.habit(i)]++
+		}
+		if got[slow] != c.slow || got[timed] != c.want || got[leisured] != c.clients-c.slow-c.want {
+			t.Errorf("%+v: %v", c, got)
 		}
 	}
 }

@@ -20,6 +20,7 @@ import (
 // nothing of it.
 type watcher struct {
 	conn  *websocket.Conn
+	timed bool     // it reads at once, and its delays count
 	first uint64   // seq of the first event
 	came  []uint32 // when each came, in microseconds since the beginning
 	gaps  int      // events that did not follow the one before
@@ -30,16 +31,44 @@ type watcher struct {
 // slowBuffer is what the kernel keeps for a client that does not read.
 const slowBuffer = 16 << 10
 
+// habit is how a client reads.
+type habit int
+
+const (
+	timed    habit = iota // at once; its delays count
+	leisured              // every now and then, all that has come
+	slow                  // not at all
+)
+
+// leisure is how long a leisured client waits before it reads. A frame that is read
+// by itself costs this program about as much as it cost the node, and both are on
+// one machine: a thousand clients that read at once measure each other.
+const leisure = 100 * time.Millisecond
+
+type leisuredConn struct{ net.Conn }
+
+// Read implements net.Conn.
+func (c leisuredConn) Read(b []byte) (int, error) {
+	time.Sleep(leisure)
+	return c.Conn.Read(b)
+}
+
 // watch connects to the stream of a node.
-func watch(ctx context.Context, as *api.Client, slow bool) (*watcher, error) {
+func watch(ctx context.Context, as *api.Client, how habit) (*watcher, error) {
 	dial := websocket.Dialer{ReadBufferSize: 2 << 10, WriteBufferSize: 256, HandshakeTimeout: 10 * time.Second}
-	if slow {
+	if how == leisured {
+		dial.ReadBufferSize = 32 << 10
+	}
+	if how != timed {
 		dial.NetDialContext = func(ctx context.Context, network, addr string) (net.Conn, error) {
 			conn, err := (&net.Dialer{}).DialContext(ctx, network, addr)
-			if tcp, ok := conn.(*net.TCPConn); ok && err == nil {
-				err = tcp.SetReadBuffer(slowBuffer)
+			switch {
+			case err != nil:
+				return nil, err
+			case how == leisured:
+				return leisuredConn{conn}, nil
 			}
-			return conn, err
+			return conn, conn.(*net.TCPConn).SetReadBuffer(slowBuffer)
 		}
 	}
 	conn, response, err := dial.DialContext(ctx, "ws"+strings.TrimPrefix(as.Base, "http")+"/api/v1/stream?topics=attendance",
@@ -61,7 +90,7 @@ func watch(ctx context.Context, as *api.Client, slow bool) (*watcher, error) {
 		conn.Close() //nolint:errcheck // there is an error to report
 		return nil, fmt.Errorf("hello of %s: %w", as.Base, err)
 	}
-	return &watcher{conn: conn}, nil
+	return &watcher{conn: conn, timed: how == timed}, nil
 }
 
 // headSize is enough to see what a frame is and which number it has.
