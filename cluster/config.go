@@ -57,7 +57,8 @@ type Config struct {
 	Snapshots SnapshotPolicy
 	// Keys are the cluster keys, or transport.DevelopmentKeys for loopback.
 	Keys transport.Keys
-	// RaftMultiplier stretches all raft timeouts on slow machines. Optional: 1.
+	// RaftMultiplier stretches all raft timeouts on slow machines, and how long the
+	// disk may take to answer before the process ends. Optional: 1.
 	RaftMultiplier int
 	// Version of the program, for people.
 	Version string
@@ -80,6 +81,8 @@ type Config struct {
 	Log *slog.Logger
 	// Observe gets durations and counts for metrics. Optional.
 	Observe Observer
+
+	stall time.Duration // how long a call to raft.db may take; tests on busy machines give it more
 }
 
 // Observer receives measurements. Its methods are called often and must not
@@ -139,6 +142,9 @@ func (c *Config) check() error {
 		return &ConfigError{fmt.Sprintf("raft-multiplier %d is not within 1 … 20", c.RaftMultiplier)}
 	}
 	c.RaftMultiplier = max(1, c.RaftMultiplier)
+	if c.stall == 0 {
+		c.stall = transport.DefaultStallAfter * time.Duration(c.RaftMultiplier)
+	}
 	if c.Stabilization <= 0 {
 		c.Stabilization = defaultStabilization
 	}

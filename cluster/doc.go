@@ -54,6 +54,9 @@
 // (remove.go). A server that was removed learns of it from a leader that has just
 // proven to be one, and ends; its data stays.
 //
+// A server that was removed, or that is an old copy, is retired: that is noted in its
+// data directory, which no start gets past (retire.go).
+//
 // All changes of the configuration are made by the leader, one at a time, each on
 // the condition that the configuration is still the one that was looked at
 // (configure.go).
@@ -98,6 +101,8 @@
 //   - No two servers of the configuration have one name.
 //   - A node with a log is never admitted: a server that was removed does not come
 //     back; its name may, on a new disk.
+//   - A data directory that was refused as an old copy is not started again: each
+//     start raises its generation, and would make it the newest in the end.
 //   - Autopilot's future waits end with raft, and what it promotes is judged again
 //     under the lock that all changes take.
 //   - A command level is proposed only when all servers, voters or not, have said

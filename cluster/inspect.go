@@ -37,6 +37,7 @@ type Inspection struct {
 	Sizes         map[string]int64   // bytes on disk, by file
 	Missing       []string           // files that are not there
 	Interrupted   bool               // a recovery waits to be finished
+	Retired       string             // why it may not start again; "" when it may
 }
 
 // lookTimeout is how long a look waits for a file that is in use.
@@ -72,6 +73,9 @@ func Inspect(dir string, events int) (Inspection, error) {
 		return in, fmt.Errorf("%s is no directory: give a node's data directory", dir)
 	}
 	in.Interrupted = errors.Is(checkRecovered(dir), ErrInterrupted)
+	if err := checkRetired(dir); err != nil {
+		in.Retired = err.Error()
+	}
 	there := make(map[string]bool)
 	for _, name := range recoverFiles[:3] {
 		info, err := os.Stat(filepath.Join(dir, name))

@@ -116,6 +116,9 @@ func (n *Node) start() error {
 	if err := checkRecovered(n.cfg.DataDir); err != nil {
 		return err
 	}
+	if err := checkRetired(n.cfg.DataDir); err != nil {
+		return err
+	}
 	restore, existing, err := n.openFiles()
 	if err != nil {
 		return err
@@ -163,7 +166,7 @@ func (n *Node) openFiles() (restore, existing bool, err error) {
 		return false, false, err
 	}
 	if n.logs, err = transport.OpenLogStore(path("raft.db"), transport.LogStoreOptions{
-		Clock: n.clock, Halt: n.cfg.Halt, Observe: n.observe.StoredLogs,
+		Clock: n.clock, Halt: n.cfg.Halt, Observe: n.observe.StoredLogs, StallAfter: n.cfg.stall,
 	}); err != nil {
 		return false, false, err
 	}
@@ -240,6 +243,10 @@ func (n *Node) loadIdentity(existing bool) error {
 		m := tx.Meta()
 		if !m.Cluster.IsZero() && m.Cluster != id {
 			return fmt.Errorf("state.db belongs to cluster %s, node.db to %s: put back the files that belong together", m.Cluster, id)
+		}
+		if m.Level > attendance.Level {
+			return fmt.Errorf("%w: the cluster uses command level %d, this program knows %d: install the newer hadir",
+				attendance.ErrUnknownLevel, m.Level, attendance.Level)
 		}
 		n.stateEpoch.Store(m.Epoch)
 		n.appliedIndex.Store(m.Applied)

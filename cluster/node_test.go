@@ -9,6 +9,8 @@ import (
 	"log/slog"
 	"net"
 	"os"
+	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -79,7 +81,7 @@ func newGroup(t *testing.T, n int, change ...func(i int, c *Config)) *group {
 		c := Config{
 			Name: fmt.Sprint("n", i+1), DataDir: t.TempDir(), PeerAddr: addrs[i], GossipAddr: addrs[n+i], Join: addrs[n:],
 			BootstrapExpect: n, Keys: transport.DevelopmentKeys(), Version: "test",
-			Clock: systemClock{}, Rand: rand.Reader, Log: testLog(t), RaftMultiplier: 1,
+			Clock: systemClock{}, Rand: rand.Reader, Log: testLog(t), RaftMultiplier: 1, stall: time.Minute,
 			Halt: func(err error) { t.Errorf("halted: %v", err) },
 			Genesis: func() ([]attendance.Command, error) {
 				system := attendance.Principal{Kind: attendance.SystemPrincipal}
@@ -153,7 +155,7 @@ func (g *group) startAll() {
 
 func (g *group) await(what string, ok func() bool) {
 	g.t.Helper()
-	deadline := time.Now().Add(40 * time.Second) // for a busy machine with the race detector
+	deadline := time.Now().Add(2 * time.Minute) // for a busy machine with the race detector
 	for !ok() {
 		if time.Now().After(deadline) {
 			g.t.Fatalf("waited in vain: %s", what)
@@ -185,7 +187,9 @@ func (g *group) leader() int {
 
 func (g *group) checkIn(i int, user uint64, key string) Result {
 	g.t.Helper()
-	r, err := g.nodes[i].Propose(g.ctx(), checkIn(user, key))
+	ctx, cancel := context.WithTimeout(context.Background(), 40*time.Second) // a leader may have to be elected
+	defer cancel()
+	r, err := g.nodes[i].Propose(ctx, checkIn(user, key))
 	if err != nil {
 		g.t.Fatalf("check-in at n%d: %v", i+1, err)
 	}
@@ -303,7 +307,7 @@ func TestAnOldCopyOfADataDirectoryIsRefused(t *testing.T) {
 		g.await("it takes part again", func() bool { return g.nodes[old].Applied() >= r.Index })
 		g.stop(old)
 	}
-	halted := make(chan error, 1)
+	halted := make(chan error, 100) // a node that halts must never wait for the test
 	g.configs[old].DataDir, g.configs[old].Halt = backup, func(err error) { halted <- err }
 	g.start(old)
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
@@ -313,9 +317,51 @@ func TestAnOldCopyOfADataDirectoryIsRefused(t *testing.T) {
 	}
 	select {
 	case err := <-halted:
-		t.Log(err)
-	case <-time.After(10 * time.Second):
+		if !errors.Is(err, ErrRetired) || !strings.Contains(err.Error(), "old copy") {
+			t.Errorf("halted: %v", err)
+		}
+	case <-time.After(40 * time.Second):
 		t.Error("it does not say so")
+	}
+	// Each start raises the generation: without a note in the copy, something that
+	// starts it again and again would make it newer than the newer one.
+	g.stop(old)
+	for range 4 {
+		if n, err := Start(g.ctx(), g.configs[old]); !errors.Is(err, ErrRetired) || !strings.Contains(err.Error(), "old copy") {
+			if err == nil {
+				n.close() //nolint:errcheck // the test has failed
+			}
+			t.Fatalf("started again: %v", err)
+		}
+	}
+	if in, err := Inspect(backup, 0); err != nil || in.Node.Generation != 2 || !strings.Contains(in.Retired, "old copy") {
+		t.Errorf("looked at: generation %d, %q, %v", in.Node.Generation, in.Retired, err)
+	}
+}
+
+// TestAnOlderProgramDoesNotStart: the state is of a command level that this program
+// does not know.
+func TestAnOlderProgramDoesNotStart(t *testing.T) {
+	g := newGroup(t, 1, func(_ int, c *Config) { c.Join = nil })
+	g.startAll()
+	g.checkIn(0, 1, "k")
+	g.stop(0)
+	state, err := store.OpenState(filepath.Join(g.configs[0].DataDir, "state.db"), store.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = state.Update(func(tx *store.Tx) error {
+		tx.SetMeta(func(m *store.Meta) { m.Level = attendance.Level + 1 })
+		return nil
+	})
+	if err := errors.Join(err, state.Close()); err != nil {
+		t.Fatal(err)
+	}
+	if n, err := Start(g.ctx(), g.configs[0]); !errors.Is(err, attendance.ErrUnknownLevel) || !strings.Contains(err.Error(), "install the newer hadir") {
+		if err == nil {
+			n.close() //nolint:errcheck // the test has failed
+		}
+		t.Errorf("started: %v", err)
 	}
 }
 

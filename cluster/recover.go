@@ -112,7 +112,7 @@ func Recover(ctx context.Context, cfg RecoverConfig) (Recovery, error) {
 		return Recovery{}, errors.Join(err, os.RemoveAll(filepath.Join(cfg.DataDir, recoverWork)))
 	}
 	marker := recovered{Before: filepath.Base(done.Before), Done: done}
-	if err := writeMarker(cfg.DataDir, marker); err != nil {
+	if err := writeMarker(cfg.DataDir, recoverMarker, marker); err != nil {
 		return Recovery{}, err
 	}
 	done, _, err = finishRecovery(cfg.DataDir)
@@ -432,6 +432,10 @@ func finishRecovery(dir string) (done Recovery, begun bool, err error) {
 			return done, true, fmt.Errorf("%w: %w: run it again", ErrInterrupted, err)
 		}
 	}
+	// A person has decided that this server takes part, whatever it was told before.
+	if err := os.Rename(filepath.Join(dir, retiredMarker), filepath.Join(before, retiredMarker)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return done, true, fmt.Errorf("%w: %w: run it again", ErrInterrupted, err)
+	}
 	err = errors.Join(syncDir(before), syncDir(work), syncDir(dir), os.Remove(filepath.Join(dir, recoverMarker)), syncDir(dir))
 	if err == nil {
 		err = os.RemoveAll(work)
@@ -457,13 +461,14 @@ func swap(next, current, old string) error {
 	return os.Rename(next, current)
 }
 
-func writeMarker(dir string, m recovered) error {
-	raw, err := json.MarshalIndent(m, "", "  ")
+// writeMarker writes a small file, whole or not at all, and synced.
+func writeMarker(dir, name string, content any) error {
+	raw, err := json.MarshalIndent(content, "", "  ")
 	if err != nil {
 		return err
 	}
-	name := filepath.Join(dir, recoverMarker)
-	f, err := os.OpenFile(name+".new", os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600)
+	path := filepath.Join(dir, name)
+	f, err := os.OpenFile(path+".new", os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600)
 	if err != nil {
 		return err
 	}
@@ -471,7 +476,7 @@ func writeMarker(dir string, m recovered) error {
 	if err := errors.Join(err, f.Sync(), f.Close()); err != nil {
 		return err
 	}
-	return errors.Join(os.Rename(name+".new", name), syncDir(dir))
+	return errors.Join(os.Rename(path+".new", path), syncDir(dir))
 }
 
 // freeName gives the first directory for old files that there is not yet.

@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"hadir/attendance"
 	"hadir/cluster/transport"
@@ -112,10 +113,19 @@ func TestTheLastSurvivorIsRecovered(t *testing.T) {
 	}
 	g.refusesTheOld(survivor, (survivor+1)%3)
 	g.stop(survivor)
+	// Whatever it was told: the person knows better.
+	if err := writeMarker(dir, retiredMarker, retirement{time.Now(), "removed"}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Start(context.Background(), g.configs[survivor]); !errors.Is(err, ErrRetired) {
+		t.Fatalf("a retired node starts: %v", err)
+	}
 	again2, err := Recover(context.Background(), recoverConfig(t, dir))
 	if err != nil || again2.Epoch <= done.Epoch || again2.Before == done.Before {
 		t.Errorf("recovered once more: %+v, %v", again2, err)
 	}
+	g.start(survivor)
+	g.await("it leads alone again", g.nodes[survivor].isLeader)
 }
 
 // refusesTheOld starts a node of before the recovery: neither side takes the other.
@@ -190,7 +200,7 @@ func TestAnInterruptedRecoveryIsFinished(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if err := writeMarker(c.DataDir, recovered{Before: filepath.Base(done.Before), Done: done}); err != nil {
+			if err := writeMarker(c.DataDir, recoverMarker, recovered{Before: filepath.Base(done.Before), Done: done}); err != nil {
 				t.Fatal(err)
 			}
 			// As many renames as there were before the power went.

@@ -119,7 +119,7 @@ func (n *Node) serveRemove(w http.ResponseWriter, r *http.Request) {
 	reply(w, indexAnswer{code: codeOf(err)}.encode())
 }
 
-// ErrRemoved is what a node is halted with that was removed from its cluster.
+// ErrRemoved is what a node is retired with that was removed from its cluster.
 var ErrRemoved = errors.New("this server was removed from its cluster")
 
 // leaderlessBefore is how long there must have been no leader before a member asks
@@ -139,7 +139,7 @@ func (n *Node) watchRemoval(ctx context.Context) {
 			if doors := n.doors(); len(doors) > 0 {
 				a, err := n.ask(ctx, doors[next%len(doors)])
 				if err == nil && a.verdict == removed {
-					n.cfg.Halt(fmt.Errorf("%w: server %s takes no part any more; its data stays in %s; to take part again, move "+
+					n.retire(fmt.Errorf("%w: server %s takes no part any more; its data stays in %s; to take part again, move "+
 						"that directory away and start this node as a new one", ErrRemoved, n.id, n.cfg.DataDir))
 					return
 				}

@@ -190,7 +190,7 @@ func (n *Node) noteRefusal(err error) {
 	}
 	if refused.Remote && refused.Code == transport.CodeStaleGeneration {
 		n.stale.Do(func() {
-			n.cfg.Halt(fmt.Errorf("%s has seen a newer start of server %s: %s is an old copy, or another process runs on a "+
+			n.retire(fmt.Errorf("%s has seen a newer start of server %s: %s is an old copy, or another process runs on a "+
 				"copy of it; move this data directory away and start it as a new node", nameOf(refused.Peer.ID), n.id, n.cfg.DataDir))
 		})
 	}

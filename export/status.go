@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"hadir/attendance"
@@ -244,6 +245,9 @@ func (e *Exporter) measure(ctx context.Context, list []Status) ([]Status, error)
 			s.Lag = max(0, now-next.At).Duration()
 		}
 		for _, name := range slices.Sorted(maps.Keys(marks)) {
+			if !strings.Contains(name, "://") {
+				continue // no SQL target, but a webhook
+			}
 			list = append(list, Status{
 				Target: name, Kind: MySQL, State: Unknown, Watermark: marks[name], Mark: marks[name], LagEvents: m.Seq - min(m.Seq, marks[name]),
 			})

@@ -121,6 +121,10 @@ var probes = map[string]probe{
 	"POST /api/v1/queue/retry":                                   {body: `{"all":true,"note":"Redis is back"}`},
 	"POST /api/v1/queue/dismiss":                                 {body: `{"reason":"no","note":"sent by a test"}`},
 	"POST /api/v1/queue/import":                                  {body: `{"entries":["bmV3"]}`},
+	"POST /api/v1/reports":                                       {body: `{"date":"2026-11-23"}`},
+	"POST /api/v1/imports":                                       {body: "name,email,role\nDewi,dewi@sekolah.test,student\n", media: "text/csv"},
+	"GET /api/v1/jobs/{job}":                                     {path: "/api/v1/jobs/" + jobID},
+	"GET /api/v1/jobs/{job}/result":                              {path: "/api/v1/jobs/" + jobID + "/result"},
 	"GET /api/v1/backup":                                         {want: []int{http.StatusServiceUnavailable}},
 	"POST /api/v1/restore":                                       {body: "HADIRBK1", media: "application/octet-stream", want: []int{http.StatusConflict}},
 	"POST /api/v1/export/reset":                                  {body: `{"target":"x"}`, want: []int{http.StatusNotFound}},
@@ -160,6 +164,9 @@ var probes = map[string]probe{
 	"POST /admin/groups/{id}/leave":    {path: "/admin/groups/1/leave", body: "as=member&pick.3=on", media: formMedia, want: []int{http.StatusSeeOther}},
 	"POST /admin/groups/{id}/delete":   {path: "/admin/groups/1/delete", media: formMedia, want: []int{http.StatusSeeOther}},
 	"POST /admin/params":               {body: paramsForm, media: formMedia, want: []int{http.StatusConflict}}, // it is from no page
+	"POST /admin/queue/act":            {body: "act=retry_all", media: formMedia, want: []int{http.StatusSeeOther}},
+	"POST /admin/queue/parked":         {body: "target=x&all=yes", media: formMedia, want: []int{http.StatusNotFound}},
+	"POST /admin/export/act":           {body: "target=x&act=verify", media: formMedia, want: []int{http.StatusNotFound}},
 	"POST /admin/tokens":               {body: "name=gate", media: formMedia},
 	"POST /admin/tokens/{id}/revoke":   {path: "/admin/tokens/1/revoke", media: formMedia, want: []int{http.StatusSeeOther}},
 }
@@ -175,7 +182,7 @@ func withDesk(c *httpapi.Config) { c.Desk = &fakeDesk{} }
 
 func newMatrix(t *testing.T) *matrix {
 	t.Helper()
-	m := &matrix{world: newWorld(t, httpapi.WithArchive, withDesk), record: make(map[int]string), key: make(map[int]string), at: make(map[int]string)}
+	m := &matrix{world: newWorld(t, httpapi.WithArchive, withDesk, withJobs, withHooks), record: make(map[int]string), key: make(map[int]string), at: make(map[int]string)}
 	// Signing in costs a password hash, and many cells want a world of their own.
 	for user := range emails {
 		m.token[user] = httpapi.SignToken(bytes.Repeat([]byte{7}, 32), uint64(user), 0, 0, time.Now().Add(time.Hour))

@@ -206,6 +206,12 @@ func hubPage(c *call) error {
 			{Key: "params", Href: paramsPath},
 			{Key: "tokens", Href: tokensPath},
 		}
+		if c.api.Desk != nil {
+			d.Items = append(d.Items, ui.HubItem{Key: "queue", Href: queuePath})
+		}
+		if c.api.Exports != nil {
+			d.Items = append(d.Items, ui.HubItem{Key: "export", Href: exportPath})
+		}
 		if c.api.Watcher != nil {
 			d.Items = append(d.Items, ui.HubItem{Key: "online", Href: onlinePath})
 		}

@@ -95,6 +95,14 @@ type Config struct {
 	Accounts []Account
 	// Archive makes the routes of backups. Optional.
 	Archive Archive
+	// Jobs does what is too long for a request. Optional: nothing is.
+	Jobs Jobs
+	// Cache shares results of heavy reads. Optional: each node keeps its own.
+	Cache Cache
+	// Tally adds up the limits of all nodes. Optional: each has its own.
+	Tally Tally
+	// Webhooks tells how webhooks do. Optional.
+	Webhooks Webhooks
 	// Exports makes the routes of SQL copies. Optional.
 	Exports Exports
 	// Budget is how long one request may wait for a decision or a fresh read.
@@ -128,7 +136,10 @@ type API struct {
 	limits *limiter
 	paces  *pacer
 	today  today.Counter
-	noUser string // a hash that is checked when there is none, so that it takes as long
+	steps  *steps // of jobs that this node does
+	// Answers to heavy reads.
+	results *results
+	noUser  string // a hash that is checked when there is none, so that it takes as long
 	// A backup or a restore at a time.
 	copying sync.Mutex
 	// A verification of an export target at a time.
@@ -136,6 +147,7 @@ type API struct {
 	// The description of the routes, as this instance has them.
 	contract *contract
 	push     *pushes     // nil without a Watcher
+	tallier  *tallier    // nil without a Tally
 	trace    func(*call) // sees every call at its end; tests hold the contract against it
 }
 
@@ -172,7 +184,7 @@ func New(c Config) (*API, error) {
 	}
 	a := &API{
 		Config: c, pages: pages, origin: http.NewCrossOriginProtection(),
-		gate: password.NewGate(c.Hashers, waitingPerHasher*c.Hashers), limits: newLimiter(), paces: newPacer(), noUser: noUser,
+		gate: password.NewGate(c.Hashers, waitingPerHasher*c.Hashers), limits: newLimiter(), paces: newPacer(), steps: newSteps(c.Clock), results: newResults(c.Cache), noUser: noUser,
 	}
 	if err := c.Metrics.watch(c.Node); err != nil {
 		return nil, err
@@ -191,6 +203,9 @@ func New(c Config) (*API, error) {
 			return nil, fmt.Errorf("httpapi: %w", err)
 		}
 	}
+	if c.Tally != nil {
+		a.tallier = newTallier(a)
+	}
 	return a, nil
 }
 
@@ -198,6 +213,9 @@ func New(c Config) (*API, error) {
 // waits until they are gone, or until ctx ends, and then cuts off who is left. Other
 // requests are served as before, new streams are not. It may be called again.
 func (a *API) Close(ctx context.Context) {
+	if a.tallier != nil {
+		a.tallier.close()
+	}
 	if a.push != nil {
 		a.push.close(ctx)
 	}

@@ -129,6 +129,13 @@ func getAttendances(c *call) error {
 	if whole {
 		return c.sendCSV(l, how)
 	}
+	if l.heavy(c.who) {
+		page, fresh, err := c.heavyPage(l, how)
+		if err != nil {
+			return err
+		}
+		return c.json(http.StatusOK, jsonList(page.Items, page.Next, fresh))
+	}
 	var page []attendance.Record
 	var next store.Cursor
 	fresh, err := c.read(how, func(tx *store.ReadTx) error {

@@ -26,6 +26,8 @@ func (r *route) maxBody() int64 {
 	switch r.path {
 	case importPath:
 		return maxImport
+	case importsPath:
+		return maxImportJob
 	case importPagePath:
 		return maxUpload
 	case restorePath:

@@ -104,7 +104,7 @@ func contact(d time.Duration) *int64 {
 func getCluster(c *call) error { return c.json(http.StatusOK, c.api.clusterView()) }
 
 func (a *API) clusterView() clusterJSON {
-	s, connections := a.Node.Status(), a.connections()
+	s, connections, outboxes := a.Node.Status(), a.connections(), a.outboxes()
 	out := clusterJSON{
 		NodeID: s.Node, ClusterID: s.Cluster.String(), Epoch: epochOf(s), LeaderID: leaderOf(s), Term: s.Term,
 		Quorum: s.Quorum, CanLose: s.CanLose, Health: jsonHealth(s.Health), Warnings: jsonWarnings(s.Warnings), Nodes: []nodeJSON{}, Elections: []electionJSON{}, freshJSON: jsonFresh(s.Fresh),
@@ -113,7 +113,7 @@ func (a *API) clusterView() clusterJSON {
 		out.Nodes = append(out.Nodes, nodeJSON{
 			ID: n.Name, ServerID: n.ID, Address: n.Address, HTTP: n.HTTP, State: string(n.State), Voter: n.Voter,
 			Reachable: n.Reachable, LastContactMS: contact(n.LastContact), Commit: n.Commit, Applied: n.Applied, Seq: n.Seq,
-			Lag: n.Lag, Connections: connections[n.Name], Version: n.Version, Level: n.Level, StartedAt: stampOf(n.StartedAt),
+			Lag: n.Lag, Connections: connections[n.Name], Outbox: outboxes[n.Name], Version: n.Version, Level: n.Level, StartedAt: stampOf(n.StartedAt),
 			Replica: n.Replica, Healthy: n.Healthy, DiskLow: n.DiskLow, DiskFree: n.DiskFree,
 		})
 	}

@@ -85,6 +85,7 @@ var contractAreas = []area{
 	{"Check-ins", "Taps, and what became of them.", []string{"checkins"}},
 	{"Records", "What was decided, and everything that happened.", []string{"attendances", "logs", "stats", "reviews", "journal"}},
 	{"People", "People, their groups, and the devices that check them in.", []string{"users", "groups", "tokens"}},
+	{"Jobs", "What takes longer than a request: it is asked for, and fetched when it is done.", []string{"reports", "imports", "jobs", "webhooks"}},
 	{"Stream", "What is decided, as it is decided.", []string{"stream", "stream-ticket", "presence"}},
 	{"Cluster", "The nodes, who leads, and what an operator does.", []string{"cluster", "backup", "restore", "export", "queue"}},
 	{"Health", "For probes and monitoring. The same is served without the prefix.", []string{"healthz", "readyz", "metrics"}},
@@ -420,6 +421,7 @@ func answerHeaders() map[string]openapi.Header {
 		"Set-Cookie":           text("The session, for browsers.", false),
 		"Content-Disposition":  text("A name for the file.", false),
 		"X-Hadir-As-Of":        text("As the field as_of.", false),
+		"X-Hadir-Seq":          text("The newest event that a report reflects.", false),
 		"X-Hadir-Stale":        text("As the field stale.", false),
 		"Vary":                 text("What of the request the answer depends on.", false),
 	}
@@ -431,6 +433,7 @@ var pathParams = map[string]param{
 	"key":    {says: "The idempotency key: a UUID or a ULID.", schema: openapi.String()},
 	"seq":    {says: "The seq of the event.", schema: integer(1, maxID)},
 	"node":   {says: "The node's name.", schema: openapi.String()},
+	"job":    {says: "The name of the job.", schema: openapi.String()},
 	"member": {says: "The id of the person.", schema: integer(1, maxID)},
 }
 

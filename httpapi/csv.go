@@ -6,6 +6,7 @@ import (
 	"errors"
 	"mime"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -46,13 +47,14 @@ func (c *call) wantsCSV(q *query) bool {
 // ends early must not look whole.
 func (c *call) sendCSV(l listing, how cluster.Read) error {
 	l.Limit = store.MaxPage
+	var whole csvKept
 	var b bytes.Buffer
 	for first := true; ; first = false {
 		b.Reset()
 		if first {
 			b.WriteString(strings.Join(csvColumns, ",") + "\r\n")
 		}
-		next, fresh, err := c.csvPage(&b, l, how)
+		next, now, fresh, err := csvPage(&b, l, how, c.who, c.read)
 		switch {
 		case err != nil && first:
 			return err
@@ -60,22 +62,23 @@ func (c *call) sendCSV(l listing, how cluster.Read) error {
 			c.api.Log.Warn("a CSV download ended early", "request", c.id, "error", err)
 			panic(http.ErrAbortHandler)
 		case first:
-			h := c.w.Header()
-			h.Set("Content-Type", mediaCSV+"; charset=utf-8; header=present")
-			h.Set("Content-Disposition", `attachment; filename="`+l.filename()+`"`)
-			h.Set("X-Hadir-As-Of", fresh.AsOf.UTC().Format(stampLayout))
-			h.Set("X-Hadir-Stale", strconv.FormatBool(fresh.Stale))
+			c.csvHeader(l, fresh)
+			if !next.IsZero() { // else this is all of it
+				if file, hit := c.api.results.get(c.r.Context(), now); hit {
+					c.sendKept(file)
+					return nil
+				}
+			}
+			whole.key = now
 			c.w.WriteHeader(http.StatusOK)
 			if c.r.Method == http.MethodHead {
 				return nil
 			}
 		}
-		// As in serve: what takes no deadline has none.
-		_ = http.NewResponseController(c.w).SetWriteDeadline(c.api.Clock.Now().Add(answerTimeout))
-		if _, err := c.w.Write(b.Bytes()); err != nil {
-			panic(http.ErrAbortHandler) // the client has gone, or does not read
-		}
+		c.writePart(b.Bytes())
+		whole.add(now, b.Bytes())
 		if next.IsZero() {
+			whole.put(c.api.results)
 			return nil
 		}
 		_ = http.NewResponseController(c.w).Flush()
@@ -83,38 +86,108 @@ func (c *call) sendCSV(l listing, how cluster.Read) error {
 	}
 }
 
-// csvPage writes the rows of one page and gives where the next one begins.
-func (c *call) csvPage(to *bytes.Buffer, l listing, how cluster.Read) (next store.Cursor, fresh cluster.Freshness, err error) {
+func (c *call) csvHeader(l listing, fresh cluster.Freshness) {
+	h := c.w.Header()
+	h.Set("Content-Type", mediaCSV+"; charset=utf-8; header=present")
+	h.Set("Content-Disposition", `attachment; filename="`+l.filename()+`"`)
+	h.Set("X-Hadir-As-Of", fresh.AsOf.UTC().Format(stampLayout))
+	h.Set("X-Hadir-Stale", strconv.FormatBool(fresh.Stale))
+}
+
+// writePart writes a part of a file, which the client has some time to take, or ends
+// the connection.
+func (c *call) writePart(b []byte) {
+	// As in serve: what takes no deadline has none.
+	_ = http.NewResponseController(c.w).SetWriteDeadline(c.api.Clock.Now().Add(answerTimeout))
+	if _, err := c.w.Write(b); err != nil {
+		panic(http.ErrAbortHandler) // the client has gone, or does not read
+	}
+}
+
+// keptPart is how much of a kept file is written at a time.
+const keptPart = 64 << 10
+
+func (c *call) sendKept(file []byte) {
+	c.w.Header().Set("Content-Length", strconv.Itoa(len(file)))
+	c.w.WriteHeader(http.StatusOK)
+	if c.r.Method == http.MethodHead {
+		return
+	}
+	for part := range slices.Chunk(file, keptPart) {
+		c.writePart(part)
+	}
+}
+
+// csvKept gathers a file that is worth keeping: not too large, and all of it from one
+// picture of the state.
+type csvKept struct {
+	key  resultKey
+	file []byte
+	not  bool
+}
+
+// add takes a page that was made under a key.
+func (k *csvKept) add(under resultKey, page []byte) {
+	if k.not = k.not || under != k.key || len(k.file)+len(page) > mostResult; k.not {
+		k.file = nil
+		return
+	}
+	k.file = append(k.file, page...)
+}
+
+func (k *csvKept) put(to *results) {
+	if !k.not {
+		to.put(k.key, k.file)
+	}
+}
+
+// reader runs f on the state, as fresh as asked.
+type reader func(how cluster.Read, f func(*store.ReadTx) error) (cluster.Freshness, error)
+
+// csvPage writes the rows of one page, and gives where the next one begins and under
+// which key the whole file is kept that has this page.
+func csvPage(to *bytes.Buffer, l listing, how cluster.Read, who *visitor, read reader) (
+	next store.Cursor, under resultKey, fresh cluster.Freshness, err error,
+) {
 	out := csv.NewWriter(to)
 	out.UseCRLF = true
-	fresh, err = c.read(how, func(tx *store.ReadTx) error {
-		s, err := scopeOf(tx, c.who)
+	fresh, err = read(how, func(tx *store.ReadTx) error {
+		s, err := scopeOf(tx, who)
 		if err != nil {
 			return err
 		}
-		page, after, err := l.run(tx, s)
-		if err != nil {
-			return err
-		}
-		next = after
-		zone := tx.Params().Zone
-		people := make(map[uint64]attendance.User)
-		for _, r := range page {
-			u, known := people[r.UserID]
-			if !known {
-				if u, err = tx.User(r.UserID); err != nil && !errors.Is(err, store.ErrNotFound) {
-					return err
-				}
-				people[r.UserID] = u
-			}
-			if err := out.Write(csvRow(r, u, zone)); err != nil {
-				return err
-			}
-		}
-		return nil
+		question := l
+		question.Before = store.Cursor{} // of the whole file
+		under = question.keyOf("csv", tx, s)
+		next, _, err = l.writePage(out, tx, s, make(map[uint64]attendance.User))
+		return err
 	})
 	out.Flush()
-	return next, fresh, errors.Join(err, out.Error())
+	return next, under, fresh, errors.Join(err, out.Error())
+}
+
+// writePage writes the rows of one page, says how many they are, and gives where the
+// next one begins. people are those that were looked up before.
+func (l listing) writePage(out *csv.Writer, tx *store.ReadTx, s *scope, people map[uint64]attendance.User) (next store.Cursor, rows int, err error) {
+	page, next, err := l.run(tx, s)
+	if err != nil {
+		return next, 0, err
+	}
+	zone := tx.Params().Zone
+	for _, r := range page {
+		u, known := people[r.UserID]
+		if !known {
+			if u, err = tx.User(r.UserID); err != nil && !errors.Is(err, store.ErrNotFound) {
+				return next, rows, err
+			}
+			people[r.UserID] = u
+		}
+		if err := out.Write(csvRow(r, u, zone)); err != nil {
+			return next, rows, err
+		}
+		rows++
+	}
+	return next, rows, nil
 }
 
 var csvColumns = []string{

@@ -47,6 +47,11 @@
 //     groups. It opens nothing else.
 //   - An import tells of each row instead of being all or nothing: a school with one
 //     wrong address gets in. It ends within its time and is sent again.
-//   - Failed sign-ins are counted by each node for itself. Three nodes allow three
-//     times as many, which Argon2id makes slow anyway.
+//   - Limits are counted by each node, and what the others let through is learned in
+//     the background, where there is a Tally (tally.go): a request waits for nobody,
+//     and a burst over all nodes is known to all a moment later. Without a Tally three
+//     nodes allow three times as much.
+//   - Answers to heavy reads are kept under a key that holds the newest event
+//     (results.go). While people check in they are of little use; they are for the
+//     file that many want when a day is over.
 package httpapi

@@ -273,20 +273,29 @@ func postExportReset(c *call) error {
 	if err != nil {
 		return err
 	}
+	decision, err := c.resetExport("", target, how)
+	if err != nil {
+		return err
+	}
+	return c.json(http.StatusOK, exportDecisionJSON{target, decision})
+}
+
+// resetExport writes a decision about a target down, under a key, and then carries it
+// out.
+func (c *call) resetExport(key, target, how string) (decision string, err error) {
 	note := how
 	if note == "" {
 		note = "go on, or empty it where that loses nothing"
 	}
-	if _, err := c.propose(c.who, "", attendance.Audit{Action: "export.reset", Subject: target, Note: note}); err != nil {
-		return err
+	if _, err := c.propose(c.who, key, attendance.Audit{Action: "export.reset", Subject: target, Note: note}); err != nil {
+		return "", err
 	}
 	ctx, cancel := context.WithTimeout(c.r.Context(), exportBudget)
 	defer cancel()
-	decision, err := c.api.Exports.Reset(ctx, target, how)
-	if err != nil {
-		return exportProblem(err)
+	if decision, err = c.api.Exports.Reset(ctx, target, how); err != nil {
+		return "", exportProblem(err)
 	}
-	return c.json(http.StatusOK, exportDecisionJSON{target, decision})
+	return decision, nil
 }
 
 // maxRetried is how many parked events a request may name.
@@ -323,8 +332,17 @@ func postExportVerify(c *call) error {
 	if err != nil {
 		return err
 	}
+	r, err := c.verifyExport(target)
+	if err != nil {
+		return err
+	}
+	return c.json(http.StatusOK, jsonReport(r))
+}
+
+// verifyExport compares a target with the events, one at a time on this node.
+func (c *call) verifyExport(target string) (ExportReport, error) {
 	if !c.api.verifying.TryLock() {
-		return newProblem(codeBusy, "Another verification runs on this node.")
+		return ExportReport{}, newProblem(codeBusy, "Another verification runs on this node.")
 	}
 	defer c.api.verifying.Unlock()
 	// What takes no deadline, such as a recorder in a test, has none.
@@ -333,9 +351,9 @@ func postExportVerify(c *call) error {
 	defer cancel()
 	r, err := c.api.Exports.Verify(ctx, target)
 	if err != nil {
-		return exportProblem(err)
+		return ExportReport{}, exportProblem(err)
 	}
-	return c.json(http.StatusOK, jsonReport(r))
+	return r, nil
 }
 
 func jsonReport(r ExportReport) exportReportJSON {

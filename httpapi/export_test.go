@@ -239,3 +239,22 @@ func ParseSubscription(raw string) (stream.Topics, *stream.Position, error) {
 
 // Hub gives the hub of the stream.
 func (a *API) Hub() *stream.Hub { return a.push.hub }
+
+// Results are the answers that a node keeps.
+type Results struct{ *results }
+
+// NewResults gives some that are not shared.
+func NewResults() Results { return Results{newResults(nil)} }
+
+// Put and Get are what they are inside.
+func (r Results) Put(key [32]byte, body []byte) { r.put(key, body) }
+
+// Get gives one.
+func (r Results) Get(key [32]byte) ([]byte, bool) { return r.get(context.Background(), key) }
+
+// Bytes gives how many are kept.
+func (r Results) Bytes() int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.bytes
+}

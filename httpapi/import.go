@@ -91,30 +91,47 @@ func postImport(c *call) error {
 // error says that nothing was done.
 func (c *call) importPeople(file []byte, dry bool) (*importer, error) {
 	m := &importer{api: c.api, who: c.who, dry: dry, until: c.began.Add(c.api.ImportTime)}
-	rows, err := parseImport(file)
+	err := m.run(c.r.Context(), c.read, file, maxImportRows)
+	if m.index > 0 {
+		c.index(m.index)
+	}
 	if err != nil {
 		return nil, err
+	}
+	m.log("request", c.id)
+	return m, nil
+}
+
+// run does what a file says, or only finds out what that would be. An error says that
+// nothing was done.
+func (m *importer) run(ctx context.Context, read reader, file []byte, most int) error {
+	rows, err := parseImport(file, most)
+	if err != nil {
+		return err
 	}
 	how := cluster.Read{Consistency: cluster.Strong}
 	if m.dry {
 		how = cluster.Read{}
 	}
-	fresh, err := c.read(how, func(tx *store.ReadTx) error { return m.plan(tx, rows) })
+	fresh, err := read(how, func(tx *store.ReadTx) error { return m.plan(tx, rows) })
 	if err != nil {
-		return nil, notDone("", err)
+		return notDone("", err)
 	}
 	m.index = fresh.Index
 	if !m.dry {
-		m.apply(c.r.Context())
+		m.apply(ctx)
 	}
-	c.index(m.index)
 	if m.stop != nil && m.done == 0 {
-		return nil, m.stop // nothing was done, so nothing else is to be told
+		return m.stop // nothing was done, so nothing else is to be told
 	}
-	report := m.report()
-	c.api.Log.Info("people were imported", "request", c.id, "dry", m.dry, "rows", report.Rows, "created", report.Created,
-		"updated", report.Updated, "errors", report.Errors, "skipped", report.Skipped, "unknown", report.Unknown)
-	return m, nil
+	return nil
+}
+
+// log tells what an import came to, and for whom it was.
+func (m *importer) log(whose ...any) {
+	r := m.report()
+	m.api.Log.Info("people were imported", append(whose, "dry", m.dry, "rows", r.Rows, "created", r.Created,
+		"updated", r.Updated, "errors", r.Errors, "skipped", r.Skipped, "unknown", r.Unknown)...)
 }
 
 // importer is one import.
@@ -124,6 +141,7 @@ type importer struct {
 	dry   bool
 	until time.Time // nothing is begun after it
 	work  []*importWork
+	tell  func(done, of int) // is told of each row; nil where nobody asks
 
 	hashing sync.Mutex // one password at a time: the other cores are for those who sign in
 
@@ -265,6 +283,9 @@ func (m *importer) apply(ctx context.Context) {
 				}
 				if w := m.work[i]; w.result.Status != rowError && w.changesPerson() {
 					m.person(ctx, w)
+				}
+				if m.tell != nil {
+					m.tell(i+1, len(m.work))
 				}
 			}
 		})

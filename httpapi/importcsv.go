@@ -64,8 +64,8 @@ const (
 // parseImport reads a file of people. Each line stands for itself, so that a
 // quotation mark that is never closed spoils one of them and not the rest; a
 // line break inside of quotation marks is therefore not understood. The error is
-// about the file as a whole.
-func parseImport(file []byte) ([]importRow, error) {
+// about the file as a whole, which may hold so many people.
+func parseImport(file []byte, most int) ([]importRow, error) {
 	var header *importHeader
 	var rows []importRow
 	line := 0
@@ -85,8 +85,8 @@ func parseImport(file []byte) ([]importRow, error) {
 			}
 			continue
 		}
-		if len(rows) == maxImportRows {
-			return nil, newProblem(codeTooLarge, fmt.Sprintf("A file holds at most %d people. Send it in parts, each with the header.", maxImportRows))
+		if len(rows) == most {
+			return nil, newProblem(codeTooLarge, fmt.Sprintf("A file holds at most %d people. Send it in parts, each with the header.", most))
 		}
 		rows = append(rows, header.row(line, text))
 	}

@@ -53,6 +53,7 @@ type pacer struct {
 	// When the bucket of a principal will be full again.
 	full  map[attendance.Principal]time.Time
 	sweep int // how many rows are worth a look for those that are
+	owed  owed[attendance.Principal]
 }
 
 func newPacer() *pacer {
@@ -74,6 +75,7 @@ func (p *pacer) take(now time.Time, who attendance.Principal, a allowance) (wait
 		p.sweep = max(maxLimits, 2*len(p.full))
 	}
 	p.full[who] = full.Add(a.every)
+	p.owed.add(who, a.every)
 	return 0
 }
 
@@ -98,6 +100,7 @@ type limiter struct {
 	// When the failures of a key will all be forgotten. One instant is the whole
 	// count: each failure moves it by one interval.
 	clear map[limitKey]time.Time
+	owed  owed[limitKey]
 }
 
 func newLimiter() *limiter { return &limiter{clear: make(map[limitKey]time.Time)} }
@@ -139,6 +142,7 @@ func (l *limiter) add(now time.Time, k limitKey, a allowance) {
 		l.sweep(now)
 	}
 	l.clear[k] = maxTime(l.clear[k], now).Add(a.every)
+	l.owed.add(k, a.every)
 }
 
 // sweep drops what is forgotten and, if that was not enough, accounts: the

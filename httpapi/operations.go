@@ -279,6 +279,52 @@ var operations = map[string]operation{
 		codes:   []code{codeOutOfTime},
 		answers: []outcome{{status: http.StatusOK, says: "What became of each line.", shape: importJSON{}}},
 	},
+	"POST /reports": {
+		summary: "Have a file of attendances written",
+		detail: "As GET /attendances gives it as CSV, for many records: it is written in the background from one picture of the state, and kept for " +
+			"24 hours. With Redis any node writes it and any hands it out; without, that which was asked, until it stops. At most 500 000 lines.",
+		body: reportRequest{}, example: `{"date":"2026-11-23"}`,
+		codes:   []code{codeNotFound},
+		answers: []outcome{{status: http.StatusAccepted, says: "Taken.", shape: jobJSON{}, header: []string{"Location"}}},
+	},
+	"POST /imports": {
+		summary: "Create and change very many people from a file",
+		detail: "As POST /users/import, in the background: 8 MiB, 50 000 people. What is wrong with the file as a whole is told at once, what with single " +
+			"lines in the result. When it has to stop it is tried again from where it stopped.",
+		upload:  "text/csv",
+		example: "name,email,role,groups\nAni,ani@sekolah.test,student,X-1\n",
+		params:  []param{{name: "dry_run", says: "Only say what would be done.", schema: boolean()}},
+		codes:   []code{codeNotFound},
+		answers: []outcome{{status: http.StatusAccepted, says: "Taken.", shape: jobJSON{}, header: []string{"Location"}}},
+	},
+	"GET /jobs": {
+		summary: "What is done in the background",
+		detail:  "Reports, imports and deliveries of all nodes, the newest first. A job that failed is in GET /queue, too, where it is tried again or dismissed.",
+		codes:   []code{codeNotFound},
+		answers: []outcome{{status: http.StatusOK, says: "The jobs.", shape: jobsJSON{}}},
+	},
+	"GET /webhooks": {
+		summary: "How the webhooks do",
+		detail: "As the leader sees them, who delivers. While one is waiting, its endpoint does not answer, and nothing is skipped. What an endpoint refuses " +
+			"becomes a job.",
+		codes:   []code{codeNotFound},
+		answers: []outcome{{status: http.StatusOK, says: "The webhooks.", shape: webhooksJSON{}}},
+	},
+	"GET /jobs/{job}": {
+		summary: "How far a job has come",
+		detail:  "The stream tells it, too, as frames progress with a job in them.",
+		codes:   []code{codeNotFound, codeJobAway},
+		answers: []outcome{{status: http.StatusOK, says: "The job.", shape: jobJSON{}}},
+	},
+	"GET /jobs/{job}/result": {
+		summary: "What came of a job",
+		detail:  "The file of a report; of an import what became of each line.",
+		codes:   []code{codeNotFound, codeNotDone, codeJobAway},
+		answers: []outcome{
+			{status: http.StatusOK, says: "What became of each line.", shape: importJSON{}, header: []string{"Content-Disposition", "X-Hadir-Seq"}},
+			{status: http.StatusOK, says: "Or the file.", shape: "", media: mediaCSV, example: "id,user_id,name,…\r\n10482,7,Ani,…\r\n"},
+		},
+	},
 	"GET /users/{id}": {
 		summary: "One person",
 		params:  reading(),
@@ -381,12 +427,14 @@ var operations = map[string]operation{
 			`and {"t":"mark","seq":10490}, which says that everything up to seq that they may see was sent. After a break, connect to any node with the epoch and ` +
 			`the last seq. resume is reset, with a reason (epoch, pruned, future), when it cannot go on from there: fetch, then go on from its seq. ` +
 			`{"t":"scope","seq":n} says that whom one may see has changed, as of events after n: fetch. The other topics send their name as t, with data. ` +
+			`pending says of each of one's own check-ins when this node records it (status queued), sets it aside (set_aside), and has it decided (decided). ` +
+			`queue shows the numbers of GET /queue and GET /export whenever they change. ` +
 			`A client may send {"t":"ping"}, which is answered with a mark, at most 20 messages of 8 KiB in 10 s. ` +
 			"Codes of closing: 4001 this node is shutting down, 4003 the permission has ended, 4008 not read in time, 4010 this node does not have the position; " +
 			"after each but 4003, connect again. A page of another origin is refused.",
 		params: []param{
 			{name: "topics", says: "Of attendance, totals, cluster, presence, queue, pending and progress, joined by commas; attendance when it is absent. " +
-				"cluster, presence and queue are for teachers and admins.", schema: withDefault(openapi.String(), "attendance")},
+				"cluster and presence are for teachers and admins, queue is for admins.", schema: withDefault(openapi.String(), "attendance")},
 			{name: "epoch", says: "Of the position from which to go on.", schema: openapi.String()},
 			{name: "after", says: "The seq after which to go on; from the newest event when it is absent.", schema: integer(0, maxID)},
 			{name: "ticket", says: "From POST /stream-ticket, instead of a bearer token or a cookie.", schema: openapi.String()},

@@ -57,6 +57,9 @@ var navigation = map[attendance.Role][]ui.NavItem{
 
 func (c *call) frame(active string) ui.Frame {
 	f := ui.Frame{Lang: c.lang(), Active: active, Pulse: c.pulse()}
+	if c.route != nil && c.r.Method == http.MethodGet && !isPart(c.route.path) {
+		f.Here = c.r.URL.EscapedPath()
+	}
 	if c.who != nil {
 		u := c.who.user
 		f.User = &ui.User{ID: u.ID, Name: u.Name, Role: u.Role.String()}
@@ -118,7 +121,8 @@ func (c *call) notice(p *problem) {
 
 func isPart(path string) bool {
 	switch path {
-	case "/today", "/pulse", "/cluster/nodes", "/groups/list", "/groups/{id}/members", onlinePath + "/list":
+	case "/today", "/pulse", "/cluster/nodes", "/groups/list", "/groups/{id}/members", onlinePath + "/list", queuePath + "/numbers", queuePath + "/failed",
+		exportPath + "/list":
 		return true
 	}
 	return false
@@ -347,6 +351,7 @@ func (c *call) clusterData() ui.Cluster {
 	admin := c.who.user.Role == attendance.Admin
 	pulse := c.pulse()
 	d := ui.Cluster{
+		Now:     zone.local(attendance.MillisOf(c.began)),
 		Decides: s.Quorum > 0 && pulse.Answer >= s.Quorum, Node: s.Node, ID: epochOf(s), Leader: s.Leader, Term: s.Term, Quorum: s.Quorum, CanLose: s.CanLose,
 		Transfer: admin, Demo: admin && c.api.Demo != nil,
 	}
@@ -369,6 +374,7 @@ func (c *call) clusterData() ui.Cluster {
 }
 
 func clusterPage(c *call) error {
+	c.keepLang()
 	return c.page(http.StatusOK, func(b *bytes.Buffer) error {
 		return c.api.pages.Cluster(b, c.frame("cluster"), c.clusterData())
 	})

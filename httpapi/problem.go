@@ -67,6 +67,8 @@ const (
 	codeNeedsEmpty      code = "needs_empty"
 	codeConfigured      code = "target_configured"
 	codeTarget          code = "target_unavailable"
+	codeNotDone         code = "not_done"
+	codeJobAway         code = "job_unavailable"
 )
 
 // meaning is what a code stands for in every answer.
@@ -128,6 +130,8 @@ var meanings = map[code]meaning{
 	codeInOrder:         {status: http.StatusConflict, title: "There is nothing to decide"},
 	codeNeedsEmpty:      {status: http.StatusConflict, title: "The export target has to be emptied"},
 	codeConfigured:      {status: http.StatusConflict, title: "The export target is configured"},
+	codeNotDone:         {status: http.StatusConflict, title: "The job is not done"},
+	codeJobAway:         {status: http.StatusServiceUnavailable, title: "The job cannot be asked for", retry: 5 * time.Second},
 	codeTarget:          {status: http.StatusServiceUnavailable, title: "The export target cannot be asked", retry: 5 * time.Second},
 }
 

@@ -23,6 +23,8 @@ type pushes struct {
 	hub      *stream.Hub
 	tickets  *tickets
 	progress progress
+	// queueNews holds one signal that a queue has changed.
+	queueNews chan struct{}
 
 	life context.Context
 	end  context.CancelFunc
@@ -36,6 +38,7 @@ type pushes struct {
 	refused  bool      // the note about them
 	totals   today.Totals
 	totalsAt time.Time
+	jobs     map[string]jobStep
 }
 
 const (
@@ -48,10 +51,11 @@ const (
 
 	doorTopic   = "door"   // the note with the number of connections
 	peopleTopic = "people" // the note with who they are
+	outboxTopic = "outbox" // the note with the number of taps that wait
 )
 
 func newPushes(a *API) (*pushes, error) {
-	p := &pushes{api: a, watch: a.Watcher, tickets: newTickets(), progress: progress{wake: make(chan struct{}, 1)}}
+	p := &pushes{api: a, watch: a.Watcher, tickets: newTickets(), progress: progress{wake: make(chan struct{}, 1)}, queueNews: make(chan struct{}, 1)}
 	measure := newStreamMetrics()
 	var err error
 	p.hub, err = stream.New(stream.Config{
@@ -69,6 +73,7 @@ func newPushes(a *API) (*pushes, error) {
 	p.hub.Wake() // for what was committed meanwhile
 	p.life, p.end = context.WithCancel(context.Background())
 	p.wg.Go(p.feed)
+	p.wg.Go(p.feedQueue)
 	return p, nil
 }
 
@@ -107,13 +112,16 @@ func (p *pushes) feed() {
 // look shows what has changed.
 func (p *pushes) look() {
 	now := p.api.Clock.Now()
-	if err := p.watch.Post(doorTopic, strconv.AppendInt(nil, int64(p.hub.Connections()), 10)); err != nil {
-		p.api.Log.Warn("the others are not told how many connections there are", "error", err)
+	for topic, count := range map[string]int{doorTopic: p.hub.Connections(), outboxTopic: p.api.waiting()} {
+		if err := p.watch.Post(topic, strconv.AppendInt(nil, int64(count), 10)); err != nil {
+			p.api.Log.Warn("the others are not told a count of this node", "count", topic, "error", err)
+		}
 	}
 	p.showCluster(now)
 	p.showPresence(now)
 	p.showTotals(now)
 	p.showProgress(now)
+	p.showJobs()
 }
 
 // showCluster shows the view that GET /cluster gives, at once when something has
@@ -149,8 +157,29 @@ func (a *API) connections() map[string]int {
 	if a.push == nil {
 		return nil
 	}
-	out := map[string]int{a.Node.Name(): a.push.hub.Connections()}
-	for _, note := range a.push.watch.Notes(doorTopic) {
+	return a.push.counted(doorTopic, a.push.hub.Connections())
+}
+
+// outboxes gives how many taps wait at each node.
+func (a *API) outboxes() map[string]int {
+	if a.push == nil {
+		return map[string]int{a.Node.Name(): a.waiting()}
+	}
+	return a.push.counted(outboxTopic, a.waiting())
+}
+
+// waiting gives how many taps wait at this node.
+func (a *API) waiting() int {
+	if a.Queue == nil {
+		return 0
+	}
+	return int(a.Queue.Depth().Waiting) // a million at most
+}
+
+// counted gives a count of this node and those that the others have told.
+func (p *pushes) counted(topic string, own int) map[string]int {
+	out := map[string]int{p.api.Node.Name(): own}
+	for _, note := range p.watch.Notes(topic) {
 		if n, err := strconv.Atoi(string(note.Body)); err == nil && n >= 0 {
 			out[note.Node] = n
 		}

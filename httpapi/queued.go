@@ -21,6 +21,8 @@ type Queue interface {
 	Find(ctx context.Context, p attendance.Principal, key string) (Queued, error)
 	// Usable says why nothing can be recorded at present; nil when it can.
 	Usable() error
+	// Depth says how much waits on this node.
+	Depth() store.OutboxDepth
 }
 
 // Queued is a tap in an outbox, and where there are copies of it.

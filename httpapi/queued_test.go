@@ -3,6 +3,7 @@ package httpapi_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
 	"net/url"
 	"strings"
@@ -68,6 +69,28 @@ func (q *fakeQueue) Usable() error {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	return q.unable
+}
+
+func (q *fakeQueue) Depth() store.OutboxDepth {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return store.OutboxDepth{Waiting: uint64(len(q.entries))}
+}
+
+// TestOutboxesInTheView: the view of the cluster says how many taps wait at each node.
+func TestOutboxesInTheView(t *testing.T) {
+	w, q := newQueueWorld(t)
+	q.set(func(q *fakeQueue) { q.queues = true })
+	w.watch.say("outbox", "n2", []byte("5"))
+	w.watch.say("outbox", "n3", []byte("x"))
+	w.want(w.do(aniID, "POST", "/api/v1/checkins", `{"type":"in"}`), http.StatusAccepted, "")
+	nodes, _ := w.get(adminID, "/api/v1/cluster").at("nodes").([]any)
+	for i, want := range []string{"1", "5", "0"} {
+		if node, _ := nodes[i].(map[string]any); fmt.Sprint(node["outbox"]) != want {
+			t.Errorf("%v, want an outbox of %s", node, want)
+		}
+	}
+	await(t, "the note", func() bool { return string(w.watch.told("outbox")) == "1" })
 }
 
 func newQueueWorld(t *testing.T) (*world, *fakeQueue) {

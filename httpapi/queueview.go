@@ -30,6 +30,9 @@ type QueueNode struct {
 	Decided   uint64
 	PerSecond float64
 	EmptyIn   time.Duration // negative when nobody can say
+	Waited    int           // decided lately; the next two are about them
+	WaitHalf  time.Duration // half of them waited no longer
+	Wait99    time.Duration // 99 in 100 of them waited no longer
 	Unusable  string        // why nothing can be recorded there
 	Mirrored  bool          // it copies to Redis; the next three are about that
 	RedisUp   bool
@@ -105,8 +108,15 @@ type queueNodeJSON struct {
 	Decided   uint64          `json:"decided"`
 	PerSecond float64         `json:"per_second"`
 	EmptyInS  *int64          `json:"empty_in_s"`
+	Waits     *queueWaitsJSON `json:"waits"`
 	Unusable  string          `json:"unusable,omitempty"`
 	Redis     *queueRouteJSON `json:"mirror"`
+}
+
+type queueWaitsJSON struct {
+	Count    int   `json:"count"`
+	MedianMS int64 `json:"median_ms"`
+	P99MS    int64 `json:"p99_ms"`
 }
 
 type queueRouteJSON struct {
@@ -174,6 +184,10 @@ func getQueue(c *call) error {
 	if err != nil {
 		return err
 	}
+	return c.json(http.StatusOK, jsonQueue(view))
+}
+
+func jsonQueue(view QueueView) queueJSON {
 	out := queueJSON{Nodes: []queueNodeJSON{}, Failed: []queueFailedJSON{}}
 	for _, n := range view.Nodes {
 		node := queueNodeJSON{
@@ -183,6 +197,9 @@ func getQueue(c *call) error {
 		if n.Error == "" && n.EmptyIn >= 0 {
 			s := int64((n.EmptyIn + time.Second - 1) / time.Second)
 			node.EmptyInS = &s
+		}
+		if n.Waited > 0 {
+			node.Waits = &queueWaitsJSON{n.Waited, n.WaitHalf.Milliseconds(), n.Wait99.Milliseconds()}
 		}
 		if n.Mirrored {
 			node.Redis = &queueRouteJSON{Up: n.RedisUp, Fsync: n.RedisSafe, Why: n.RedisWhy}
@@ -198,7 +215,7 @@ func getQueue(c *call) error {
 			out.Failed = append(out.Failed, jsonFailed(redisName, f))
 		}
 	}
-	return c.json(http.StatusOK, out)
+	return out
 }
 
 func postQueueRetry(c *call) error   { return c.actOnQueue(false) }
@@ -244,7 +261,6 @@ func parseQueueAct(in *object, dismiss bool) (acts map[string]QueueAct, subject,
 	return acts, subject, note, in.done()
 }
 
-// actOnQueue tells the audit trail, and then acts.
 func (c *call) actOnQueue(dismiss bool) error {
 	in, err := c.object()
 	if err != nil {
@@ -257,22 +273,32 @@ func (c *call) actOnQueue(dismiss bool) error {
 	if c.api.Desk == nil {
 		return notFound("This node has no queue.")
 	}
-	action := "queue.retried"
-	if dismiss {
-		action = "queue.dismissed"
-	}
 	key, err := c.idempotencyKey()
 	if err != nil {
 		return err
 	}
-	if _, err := c.propose(c.who, key, attendance.Audit{Action: action, Subject: subject, Note: note}); err != nil {
+	answer, err := c.actOn(key, acts, subject, note, dismiss)
+	if err != nil {
 		return err
+	}
+	return c.json(http.StatusOK, answer)
+}
+
+// actOn tells the audit trail under a key, and then acts on what is named by place.
+func (c *call) actOn(key string, acts map[string]QueueAct, subject, note string, dismiss bool) (answer queueActJSON, err error) {
+	answer = queueActJSON{Missing: []string{}}
+	action := "queue.retried"
+	if dismiss {
+		action = "queue.dismissed"
+	}
+	if _, err := c.propose(c.who, key, attendance.Audit{Action: action, Subject: subject, Note: note}); err != nil {
+		return answer, err
 	}
 	if everywhere, given := acts[""]; given {
 		delete(acts, "")
 		view, err := c.api.Desk.View(c.r.Context())
 		if err != nil {
-			return err
+			return answer, err
 		}
 		for _, n := range view.Nodes {
 			everywhere.Where = n.Name
@@ -283,7 +309,6 @@ func (c *call) actOnQueue(dismiss bool) error {
 			acts[redisName] = everywhere
 		}
 	}
-	answer := queueActJSON{Missing: []string{}}
 	for where, act := range acts {
 		done, err := c.api.Desk.Act(c.r.Context(), act)
 		answer.Done += done
@@ -293,5 +318,8 @@ func (c *call) actOnQueue(dismiss bool) error {
 		}
 	}
 	slices.Sort(answer.Missing)
-	return c.json(http.StatusOK, answer)
+	if c.api.push != nil {
+		c.api.push.queueTouched()
+	}
+	return answer, nil
 }

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -20,13 +21,26 @@ import (
 type fakeDesk struct {
 	acts []string
 	gone string // a node that cannot be asked
+
+	mu      sync.Mutex
+	waiting uint64 // at n1; 0 stands for 3
+}
+
+// wait has so many entries wait at n1.
+func (d *fakeDesk) wait(n uint64) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.waiting = n
 }
 
 func (d *fakeDesk) View(context.Context) (httpapi.QueueView, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
 	return httpapi.QueueView{
 		Nodes: []httpapi.QueueNode{
 			{
-				Name: "n1", Waiting: 3, Failed: 1, Bytes: 512, OldestAge: 1500 * time.Millisecond, Decided: 9, PerSecond: 1.5, EmptyIn: 1200 * time.Millisecond,
+				Waited: 9, WaitHalf: 800 * time.Millisecond, Wait99: 4 * time.Second,
+				Name: "n1", Waiting: max(3, d.waiting), Failed: 1, Bytes: 512, OldestAge: 1500 * time.Millisecond, Decided: 9, PerSecond: 1.5, EmptyIn: 1200 * time.Millisecond,
 				Mirrored: true, RedisUp: true, RedisSafe: true,
 				SetAside: []httpapi.QueueFailed{{
 					ID: "17", Principal: "user:3", Key: queuedKey, UserID: aniID, Kind: "in", ReceivedAt: 1_700_000_000_000, FailedAt: 1_700_000_001_000, Reason: "no",
@@ -89,6 +103,9 @@ func TestQueueView(t *testing.T) {
 		if got := fmt.Sprint(n1[field]); got != want {
 			t.Errorf("%s is %s, want %s", field, got, want)
 		}
+	}
+	if got := fmt.Sprint(n1["waits"]); got != "map[count:9 median_ms:800 p99_ms:4000]" {
+		t.Errorf("waits are %s", got)
 	}
 	if n2, _ := nodes[1].(map[string]any); n2["error"] != "out of reach" || n2["empty_in_s"] != nil {
 		t.Errorf("n2: %v", n2)

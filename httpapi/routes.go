@@ -24,7 +24,7 @@ type route struct {
 
 // routes is the table, area by area. GET serves HEAD too.
 func (a *API) routes() []route {
-	table := slices.Concat(sessionRoutes, checkInRoutes, recordRoutes, peopleRoutes, clusterRoutes, queueRoutes, a.streamRoutes(), healthRoutes(), a.demoRoutes(), a.backupRoutes(), a.exportRoutes(), contractRoutes, pageRoutes, adminPageRoutes)
+	table := slices.Concat(sessionRoutes, checkInRoutes, recordRoutes, peopleRoutes, clusterRoutes, queueRoutes, jobRoutes, webhookRoutes, a.streamRoutes(), healthRoutes(), a.demoRoutes(), a.backupRoutes(), a.exportRoutes(), contractRoutes, pageRoutes, adminPageRoutes, a.exportPageRoutes())
 	for i := range table {
 		if table[i].page { // pages are for people
 			table[i].access.reach[device] = reachNone
@@ -135,6 +135,11 @@ var adminPageRoutes = []route{
 	{http.MethodPost, groupsPath + "/{id}/delete", admins, true, deleteGroupPage},
 	{http.MethodGet, auditPath, admins, true, auditPage},
 	{http.MethodGet, journalPath, admins, true, journalPage},
+	{http.MethodGet, queuePath, admins, true, queuePage},
+	{http.MethodGet, queuePath + "/numbers", admins, true, queueNumbersPart},
+	{http.MethodGet, queuePath + "/failed", admins, true, queueFailedPart},
+	{http.MethodPost, queuePath + "/act", admins, true, actQueuePage},
+	{http.MethodPost, queuePath + "/parked", admins, true, retryParkedPage},
 	{http.MethodGet, paramsPath, admins, true, paramsPage},
 	{http.MethodPost, paramsPath, admins, true, setParamsPage},
 	{http.MethodGet, tokensPath, admins, true, tokensPage},

@@ -56,7 +56,7 @@ func (a *API) streamRoutes() []route {
 
 // topicAccess is who may subscribe to what; everybody who is signed in to what is
 // not here.
-var topicAccess = map[stream.Topic]access{stream.Cluster: staff, stream.Presence: staff, stream.Queue: staff}
+var topicAccess = map[stream.Topic]access{stream.Cluster: staff, stream.Presence: staff, stream.Queue: admins}
 
 // streamParams are the parameters of the stream.
 var streamParams = []string{"topics", "epoch", "after", "ticket"}

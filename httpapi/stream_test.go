@@ -262,6 +262,7 @@ func TestStreamIsRefused(t *testing.T) {
 		"a bearer's too":        {aniID, "", []string{"Origin", "https://evil.test"}, 403, "cross_origin"},
 		"through no proxy":      {0, "", append(cookie, "Origin", "https://school.test", "X-Forwarded-Host", "school.test"), 403, "cross_origin"},
 		"a topic for staff":     {aniID, "topics=attendance,presence", nil, 403, "forbidden"},
+		"a topic for admins":    {teacherID, "topics=queue", nil, 403, "forbidden"},
 		"another":               {aniID, "topics=cluster", nil, 403, "forbidden"},
 		"a topic that is none":  {aniID, "topics=all", nil, 400, "invalid_query"},
 		"a parameter":           {aniID, "since=1", nil, 400, "invalid_query"},

@@ -146,6 +146,7 @@ func (q *Queue) settle(ctx context.Context, e store.OutboxEntry) bool {
 		return false
 	}
 	q.meter.decided(q.cfg.Clock.Now())
+	q.waits.add(q.cfg.Clock.Now(), q.age(e.Receipt))
 	e.State, e.Outcome, e.At = store.OutboxDecided, result.Outcome, at
 	q.tell(e.N, result)
 	if q.cfg.Mirror != nil {

@@ -95,6 +95,7 @@ type Queue struct {
 	started time.Time
 	rewind  atomic.Bool // entries before the drain's place have come back
 	meter   meter
+	waits   waits
 
 	mu      sync.Mutex
 	wake    chan struct{}                    // closed when there may be something to do

@@ -32,6 +32,9 @@ type View struct {
 	Decided   uint64        // since the node was started
 	PerSecond float64       // decided lately
 	EmptyIn   time.Duration // at that rate; negative when nobody can say
+	Waited    int           // entries decided in the last hour, 1 024 at most; the next two are about them
+	WaitHalf  time.Duration // half of them waited no longer
+	Wait99    time.Duration // 99 in 100 of them waited no longer
 	Usable    string        // why nothing can be recorded; "" when it can
 	Mirror    *MirrorView   // nil without Redis
 	SetAside  []SetAside    // the oldest ones
@@ -68,6 +71,7 @@ func (q *Queue) View() (View, error) {
 	} else if lately > 0 {
 		v.EmptyIn = time.Duration(float64(depth.Waiting) / v.PerSecond * float64(time.Second))
 	}
+	v.Waited, v.WaitHalf, v.Wait99 = q.waits.lately(now)
 	if err := q.Usable(); err != nil {
 		v.Usable = err.Error()
 	}

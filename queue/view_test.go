@@ -80,6 +80,10 @@ func TestViews(t *testing.T) {
 		if v, err := b.queue.View(); err != nil || v.Decided != 2 || v.PerSecond <= 0 || v.EmptyIn != 0 || v.OldestAge != 0 {
 			t.Errorf("after the drain: %+v, %v", v, err)
 		}
+		// One entry waited for 90 s and a little, the other one only for that little.
+		if v, err := b.queue.View(); err != nil || v.Waited != 2 || v.WaitHalf > time.Second || v.Wait99 < 90*time.Second || v.Wait99 > 91*time.Second {
+			t.Errorf("waits after the drain: %+v, %v", v, err)
+		}
 	})
 }
 

@@ -35,7 +35,7 @@ func adminPages() map[string]ui.Screen {
 	tabs := ui.Tabs{Admin: true, Current: "records", Items: []ui.NavItem{{Key: "records", Href: "/records"}, {Key: "reviews", Href: "/reviews"}, {Key: "online", Href: "/online"}}}
 	rows := []ui.Row{{Name: bad, Kind: "in", At: at, Seen: at.Add(-time.Minute), Node: "n1", ID: 7, User: 3, Offline: true}, {Name: "Budi", Kind: "out", At: at}}
 	hub := ui.Hub{}
-	for _, key := range []string{"records", "reviews", "online", "people", "groups", "import", "audit", "journal", "params", "tokens"} {
+	for _, key := range []string{"records", "reviews", "online", "people", "groups", "import", "audit", "journal", "params", "tokens", "queue", "export"} {
 		hub.Items = append(hub.Items, ui.HubItem{Key: key, Href: "/x", Count: 3, Counted: key != "online", Urgent: key == "reviews"})
 	}
 	report := &ui.Report{Dry: true, Lines: 9, Created: 1, Updated: 1, Unchanged: 1, Errors: 1, Unknown: 1, Skipped: 1, Stopped: "no_leader", Fine: []ui.ImportRow{
@@ -74,7 +74,38 @@ func adminPages() map[string]ui.Screen {
 			No: 1, First: at, Last: at, Count: 12, Why: why, Status: 401, From: "203.0.113.7", Who: "user:3", Name: bad, Tried: bad, Action: "POST /x", Key: "k", Request: "r",
 		})
 	}
+	queue := ui.Queue{
+		Form: ui.Form{Key: "k", Trouble: "nothing_picked", Wrong: []string{"why"}}, Done: "retried", Missing: []string{"n2"}, Node: "n1", Reason: bad, Where: "n1", Note: bad,
+		Address: "/admin/queue/failed?reason=%3C",
+		Nodes: []ui.QueueNode{
+			{Name: "n1", Waiting: 1234, Failed: 1, PerMinute: 90, Oldest: 90 * time.Second, EmptyIn: 3 * time.Hour, Waited: 9, Median: 800 * time.Millisecond, P99: 4 * time.Second, Mirror: true, RedisUp: true, RedisSafe: true},
+			{Name: "n2", Error: bad}, {Name: "n3", Unusable: bad, Waiting: 1, EmptyIn: -1, Mirror: true, RedisUp: true}, {Name: "n4", Mirror: true, RedisWhy: bad}, {Name: "n5"},
+		},
+		Totals:  ui.QueueTotals{Waiting: 1235, Failed: 1, PerMinute: 90, Oldest: 90 * time.Second, EmptyIn: -1},
+		Redis:   &ui.QueueRedis{Scheduled: 3, Archived: 1},
+		Jobs:    []ui.Jobs{{Kind: "report", States: []ui.Tally{{Name: "waiting", Count: 2}, {Name: "failed", Count: 1}, {Name: "done"}, {Name: "of_tomorrow", Count: 4}}}, {Kind: bad}},
+		Hooks:   []ui.Webhook{{Name: bad, Place: "https://x", State: "waiting", Lag: 2, Reason: bad, Failed: at}, {Name: "b", State: "standby"}, {Name: "c", State: "delivering", Reason: "410"}},
+		Reasons: []ui.Tally{{Name: bad, Count: 2}}, Places: []ui.Tally{{Name: "n1", Count: 2}},
+		Rows: []ui.SetAside{
+			{ID: "n1/17", Where: "n1", Reason: bad, Key: "k", Kind: "in", User: 3, Person: bad, Received: at, Failed: at},
+			{ID: "redis/x", Where: "redis", Reason: "foreign", Failed: at}, {ID: "n1/18", Where: "n1", User: 9, Kind: "report", Failed: at},
+		},
+		Parked: []ui.Parked{{Target: "mysql://db/" + bad, Count: 2, Events: []ui.ParkedEvent{{Seq: 7, Type: "user.updated", Reason: bad, Attempts: 2}, {Seq: 8, Type: "of_tomorrow", Again: true}}}},
+	}
+	export := ui.Export{Form: form, Done: "export_kept", Node: "n1", Leader: ui.Link{Name: "n2", Href: "http://n2/admin/export"}, Report: &ui.Comparison{
+		Target: bad, Different: 1, Watermark: 1234, Parked: 1, Missing: 2, Days: []ui.Tally{{Name: "2026-11-23", Count: 1}}, Rows: []ui.Difference{{Table: "users", Key: "3", Column: "name", Want: bad, Got: "Anu"}},
+	}}
+	for _, state := range []string{"running", "standby", "down", "stopped", "unknown"} {
+		export.Targets = append(export.Targets, ui.Target{Name: bad, Kind: "mysql", State: state, Watermark: 10482, LagEvents: 1, Lag: 61 * time.Minute, Parked: 1, Exported: 9})
+	}
+	for _, reason := range []string{"unreachable", "schema", "drift", "privileges", "read_only", "disk_full", "packet", "damaged", "gap", "ahead", "parked", "of_tomorrow"} {
+		export.Targets = append(export.Targets, ui.Target{Name: "sqlite:///x", State: "stopped", Reason: reason, Detail: bad, Since: at, Outage: 61 * time.Minute})
+	}
 	return map[string]ui.Screen{
+		"queue":           queue,
+		"no queue":        ui.Queue{Form: ui.Form{Key: "k"}, Totals: ui.QueueTotals{}},
+		"export":          export,
+		"no export":       ui.Export{Report: &ui.Comparison{Equal: true}, Form: ui.Form{Trouble: "target_unavailable"}},
 		"hub":             hub,
 		"records":         ui.Records{Tabs: tabs, Filter: ui.RecordFilter{Name: bad, Kind: "in", Node: "n1", Nodes: []string{"n1"}, User: 3}, Person: bad, Days: []ui.Day{{Rows: rows}}, Older: "/o", Newest: "/n", CSV: "/c?q=%3C", Sparse: true, Stale: true},
 		"no records":      ui.Records{Tabs: ui.Tabs{Items: tabs.Items}},
@@ -92,7 +123,7 @@ func adminPages() map[string]ui.Screen {
 		"admin groups":    ui.GroupList{Form: form, Done: "deleted", Query: bad, Only: "class", Rows: []ui.AdminGroup{{ID: 1, Name: bad, Kind: "class", Members: 3}, {ID: 2, Kind: "department"}}, Total: 2, Older: "/o"},
 		"no admin groups": ui.GroupList{Form: wrong, Open: true, Name: bad, Kind: "department"},
 		"admin group":     ui.GroupPage{Form: form, Group: ui.AdminGroup{ID: 1, Name: bad, Kind: "class"}, Members: people, Teachers: people, Older: "/o", As: "member"},
-		"bad admin group": ui.GroupPage{Form: wrong, Act: "edit", Group: ui.AdminGroup{ID: 1, Kind: "class"}, Edit: ui.AdminGroup{Name: bad}, Who: bad, As: "teacher", Matches: []ui.Match{{Line: bad, People: people, More: true}, {Line: "x"}}},
+		"bad admin group": ui.GroupPage{Form: wrong, Act: "edit", Group: ui.AdminGroup{ID: 1, Name: "X", Kind: "class"}, Edit: ui.AdminGroup{Name: bad}, Who: bad, As: "teacher", Matches: []ui.Match{{Line: bad, People: people, More: true}, {Line: "x"}}},
 		"audit":           audit,
 		"no audit":        ui.Audit{Form: ui.Form{Trouble: "who_is_meant"}, People: []ui.Link{{Name: bad, Href: "/admin/audit?who=3"}}, Types: eventTypes},
 		"reviews":         reviews,
@@ -119,14 +150,20 @@ var faults = map[string][]any{
 func TestAdminWords(t *testing.T) {
 	id, en := pages(t, ui.Indonesian), pages(t, ui.English)
 	for page, parts := range map[string][]string{
-		id["bad person"]:   {"Tanpa kuorum", "Tidak ada yang berubah", `aria-describedby="wrong-email"`, `id="wrong-email"`, "nonaktif", `value="k"`},
-		en["bad person"]:   {"No quorum", "Nothing was changed", "inactive"},
-		id["no reviews"]:   {"Tidak dapat dilakukan (out_of_bananas)", "Waktu dari HP disahkan."},
-		id["report"]:       {"belum ada yang berubah", "Terapkan: 1 baru, 1 diubah", "“X-9” bukan grup yang ada", `<span lang="en">is blue</span>`},
-		en["report"]:       {"Apply: 1 new, 1 changed", "has “X-9”, which is no group"},
-		id["audit"]:        {"23 Nov 2026 06.58.14 WIB", "Kunci rahasia diganti", "Sidik rantai s.d. #9"},
-		en["audit"]:        {"23 Nov 2026 06:58:14 WIB", "Secret rotated"},
-		id["params"]:       {"menit", `<option value="minute" selected>`},
+		id["bad person"]: {"Tanpa kuorum", "Tidak ada yang berubah", `aria-describedby="wrong-email"`, `id="wrong-email"`, "nonaktif", `value="k"`},
+		en["bad person"]: {"No quorum", "Nothing was changed", "inactive"},
+		id["no reviews"]: {"Tidak dapat dilakukan (out_of_bananas)", "Waktu dari HP disahkan."},
+		id["report"]:     {"belum ada yang berubah", "Terapkan: 1 baru, 1 diubah", "“X-9” bukan grup yang ada", `<span lang="en">is blue</span>`},
+		en["report"]:     {"Apply: 1 new, 1 changed", "has “X-9”, which is no group"},
+		id["audit"]:      {"23 Nov 2026 06.58.14 WIB", "Kunci rahasia diganti", "Sidik rantai s.d. #9"},
+		en["audit"]:      {"23 Nov 2026 06:58:14 WIB", "Secret rotated"},
+		id["params"]:     {"menit", `<option value="minute" selected>`},
+		id["queue"]: {"1.235", "90 dtk", "3 jam", "belum tahu", "Pilih dulu paling sedikit satu.", "Laporan", "of_tomorrow", `name="pick.n1/17"`, `id="wrong-why"`,
+			`value="retry_all">Ulangi semua dengan alasan ini`, "#9", "tersambung, tahan mati listrik", `data-topic="queue"`},
+		en["queue"]:     {"1,235", "3 h", "unknown", "800 ms · 99% at most 4 s", "Did not answer", "to be retried", "waiting for its endpoint", "2 events not delivered"},
+		id["export"]:    {"#10.482", "1 kejadian · 61 mnt", "Kosongkan dan salin baru", "Lupakan tujuan ini"},
+		en["export"]:    {"1 event · 61 min", "1 row differs from the events", "Somebody has to decide.", "of_tomorrow", "Who writes, and knows more"},
+		en["no export"]: {"--export-url", "The same as the events"}, en["no queue"]: {"Nothing has failed."},
 		en["bad password"]: {`aria-describedby="wrong-current_password"`},
 	} {
 		for _, part := range parts {

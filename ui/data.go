@@ -8,6 +8,7 @@ type Frame struct {
 	User   *User // nil for nobody
 	Nav    []NavItem
 	Active string // key of the item that the page belongs to
+	Here   string // address of the page in any language; "" for the first page's
 	Pulse  Pulse
 }
 
@@ -153,6 +154,7 @@ func (r Result) Again() bool { return r.Outcome == "unrecorded" || r.Outcome == 
 
 // Cluster is the page of the cluster.
 type Cluster struct {
+	Now       time.Time
 	Node      string
 	ID        string
 	Leader    string

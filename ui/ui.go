@@ -142,6 +142,17 @@ func (p *Pages) funcs(lang Lang, column int) template.FuncMap {
 			}
 			return fmt.Sprintf(w[column], args...), nil
 		},
+		// count is t of a number, with the words for exactly one where there are such.
+		"count": func(key string, n any) (string, error) {
+			if _, has := words[key+".one"]; has && fmt.Sprint(n) == "1" {
+				key += ".one"
+			}
+			w, ok := words[key]
+			if !ok {
+				return "", fmt.Errorf("no words for %q", key)
+			}
+			return fmt.Sprintf(w[column], grouped(fmt.Sprint(n), thousands[lang])), nil
+		},
 		"known": func(key string) bool { _, ok := words[key]; return ok },
 		"lang":  func() string { return string(lang) },
 		"asset": func(name string) (string, error) {
@@ -158,6 +169,11 @@ func (p *Pages) funcs(lang Lang, column int) template.FuncMap {
 		"zone": zoneName,
 		"moment": func(t time.Time) string {
 			return shortDate(t, lang) + " " + strings.ReplaceAll(t.Format("15:04:05"), ":", point) + " " + zoneName(t)
+		},
+		"span":  spanOf,
+		"tally": func(name string, count int) Tally { return Tally{name, count} },
+		"number": func(n any) string {
+			return grouped(fmt.Sprint(n), thousands[lang])
 		},
 		"roles":      func() []string { return []string{"student", "teacher", "admin"} },
 		"groupkinds": func() []string { return []string{"class", "department"} },
@@ -201,6 +217,17 @@ func (p *Pages) funcs(lang Lang, column int) template.FuncMap {
 		},
 		"acts": func() []string { return []string{"kill", "freeze", "thaw", "start"} },
 	}
+}
+
+// thousands are the marks between thousands.
+var thousands = map[Lang]string{Indonesian: ".", English: ","}
+
+// grouped puts a mark between the thousands of a whole number.
+func grouped(digits, mark string) string {
+	for i := len(digits) - 3; i > 0 && digits[i-1] != '-'; i -= 3 {
+		digits = digits[:i] + mark + digits[i:]
+	}
+	return digits
 }
 
 // scriptWords gives the words whose keys begin so, by key.
@@ -251,7 +278,8 @@ func shortDate(t time.Time, lang Lang) string {
 // view is what a template gets: the frame and the content.
 type view struct {
 	Frame
-	Page any
+	Page  any
+	Title string // what the page is about; "" for a part of one
 }
 
 // render writes nothing unless the whole page could be made.
@@ -261,7 +289,7 @@ func (p *Pages) render(w io.Writer, name string, f Frame, page any) error {
 		t = p.templates[Indonesian]
 	}
 	var b bytes.Buffer
-	if err := t.ExecuteTemplate(&b, name, view{f, page}); err != nil {
+	if err := t.ExecuteTemplate(&b, name, view{f, page, titleOf(f.Lang, name, page)}); err != nil {
 		return fmt.Errorf("ui: %s: %w", name, err)
 	}
 	_, err := b.WriteTo(w)

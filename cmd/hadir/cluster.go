@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"hadir/cmd/hadir/internal/api"
+	"hadir/cmd/hadir/internal/serve"
 )
 
 // clusterCmd looks after a cluster through any of its nodes.
@@ -44,10 +45,18 @@ func (t *target) ask(timeout time.Duration, f func(ctx context.Context, c *api.C
 }
 
 // clusterStatusCmd shows the nodes.
-type clusterStatusCmd struct{ target }
+type clusterStatusCmd struct {
+	target
+	Wait time.Duration `help:"Wait at most so long until the node that is asked decides, and sees all nodes there and caught up." placeholder:"DURATION"`
+}
 
 // Run implements the command.
 func (c *clusterStatusCmd) Run(w *world) error {
+	if c.Wait > 0 {
+		if err := c.await(w); err != nil {
+			return err
+		}
+	}
 	return c.ask(callTimeout, func(ctx context.Context, client *api.Client) error {
 		view, raw, err := client.Cluster(ctx)
 		if err != nil {
@@ -58,6 +67,94 @@ func (c *clusterStatusCmd) Run(w *world) error {
 		}
 		return writeStatus(w.stdout, view)
 	})
+}
+
+// await returns when nothing is missing, as the node that is asked sees it. Meanwhile
+// it tells what is.
+func (c *clusterStatusCmd) await(w *world) error {
+	ctx, _ := w.untilSignal()
+	ctx, cancel := context.WithTimeout(ctx, c.Wait)
+	defer cancel()
+	nobody, err := api.New(c.URL)
+	if err != nil {
+		return &serve.UsageError{Text: "--url " + err.Error()}
+	}
+	// Before anybody signs in: a node that has just been started may know nobody yet,
+	// and would count the attempt as a failed one.
+	if err := poll(ctx, w.stderr, nobody.Ready); err != nil {
+		return err
+	}
+	client, err := c.client(ctx, c.URL)
+	if err != nil {
+		return err
+	}
+	return poll(ctx, w.stderr, func(ctx context.Context) error {
+		v, _, err := client.Cluster(ctx)
+		if err == nil {
+			err = missing(v)
+		}
+		return err
+	})
+}
+
+const (
+	pollEvery = 200 * time.Millisecond
+	pollCall  = 5 * time.Second // for one question
+	sayEvery  = 5 * time.Second // what is waited for
+)
+
+// poll asks until the answer is nil, or gives the last one when ctx ends.
+func poll(ctx context.Context, out io.Writer, ask func(ctx context.Context) error) error {
+	ticker, news := time.NewTicker(pollEvery), time.NewTicker(sayEvery)
+	defer ticker.Stop()
+	defer news.Stop()
+	var last error
+	for {
+		call, cancel := context.WithTimeout(ctx, pollCall)
+		err := ask(call)
+		cancel()
+		if err == nil {
+			return nil
+		}
+		if last == nil || ctx.Err() == nil {
+			last = err // that it was cut off by the end says nothing
+		}
+		select {
+		case <-news.C:
+			fmt.Fprintln(out, "waiting:", last)
+		default:
+		}
+		select {
+		case <-ticker.C:
+		case <-ctx.Done():
+			return fmt.Errorf("waited in vain: %w", last)
+		}
+	}
+}
+
+// caughtUp is how many events a node may be behind: under load, some always are
+// on their way.
+const caughtUp = 500
+
+// missing says what a cluster lacks in which every node is there; nil when nothing.
+func missing(v api.Cluster) error {
+	if v.LeaderID == "" {
+		return errors.New("nobody leads")
+	}
+	for _, n := range v.Nodes {
+		switch {
+		case !n.Reachable:
+			return fmt.Errorf("%s does not answer", n.ID)
+		case n.Lag > caughtUp:
+			return fmt.Errorf("%s is %d events behind", n.ID, n.Lag)
+		case !n.Voter && !n.Replica:
+			return fmt.Errorf("%s has no vote yet", n.ID)
+		}
+	}
+	if v.Health == nil || !v.Health.Healthy {
+		return errors.New("the leader does not find every node healthy yet")
+	}
+	return nil
 }
 
 func writeStatus(out io.Writer, v api.Cluster) error {
@@ -193,6 +290,9 @@ var errNotCompared = errors.New("not every node could be compared: start the mis
 func (c *clusterVerifyCmd) Run(w *world) error {
 	return c.ask(verifyTimeout, func(ctx context.Context, client *api.Client) error {
 		v, raw, err := client.Verify(ctx)
+		for try := 1; err == nil && movedOn(v) && try < verifyTries; try++ {
+			v, raw, err = client.Verify(ctx)
+		}
 		if err != nil {
 			return err
 		}
@@ -211,6 +311,26 @@ func (c *clusterVerifyCmd) Run(w *world) error {
 		}
 		return errDiffer
 	})
+}
+
+// verifyTries is how often nodes are compared that cannot be caught at one event,
+// because people check in meanwhile.
+const verifyTries = 10
+
+// movedOn reports whether all that is wrong with a comparison is that a node was
+// ahead of the others: it answered where it is, without hashes.
+func movedOn(v api.Comparison) bool {
+	moved := false
+	for _, n := range v.Nodes {
+		switch {
+		case n.Error == "":
+		case n.Index == 0:
+			return false
+		default:
+			moved = true
+		}
+	}
+	return moved
 }
 
 // verdict judges a comparison: equal, different, or incomplete when a node could

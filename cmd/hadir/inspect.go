@@ -49,6 +49,7 @@ type inspection struct {
 	MemberEpoch uint64              `json:"member_epoch"` // of the membership
 	Member      bool                `json:"member"`
 	Interrupted bool                `json:"recovery_interrupted"`
+	Retired     string              `json:"retired,omitempty"`
 	Missing     []string            `json:"missing"`
 	Applied     uint64              `json:"applied"`
 	AppliedTerm uint64              `json:"applied_term"`
@@ -108,7 +109,7 @@ type inspectedEvent struct {
 func viewOf(in cluster.Inspection) inspection {
 	v := inspection{
 		Dir: in.Dir, Name: in.Name, ServerID: in.Server, Generation: in.Node.Generation, ClusterID: in.Node.Cluster.String(),
-		Epoch: in.State.Epoch, MemberEpoch: in.Node.Epoch, Member: in.Node.Member, Interrupted: in.Interrupted, Missing: []string{},
+		Epoch: in.State.Epoch, MemberEpoch: in.Node.Epoch, Member: in.Node.Member, Interrupted: in.Interrupted, Retired: in.Retired, Missing: []string{},
 		Applied: in.State.Applied, AppliedTerm: in.State.Term, FirstSeq: in.State.FirstSeq, Seq: in.State.Seq,
 		Clock: moment(in.State.Clock), Chain: in.State.Chain.String(), Level: in.State.Level, TimeZone: in.Zone,
 		Users: in.State.Users, Groups: in.State.Groups, Records: in.State.Records, Rows: in.Counts, Sizes: in.Sizes,
@@ -149,6 +150,9 @@ func (v inspection) write(out io.Writer) error {
 	row("cluster", "%s, epoch %d, member since epoch %d", orNone(v.ClusterID), v.Epoch, v.MemberEpoch)
 	if v.Interrupted {
 		row("recovery", "was interrupted: finish it with hadir recover %s", v.Dir)
+	}
+	if v.Retired != "" {
+		row("state", "%s", v.Retired)
 	}
 	if len(v.Missing) > 0 {
 		row("missing", "%s", strings.Join(v.Missing, ", "))

@@ -22,12 +22,6 @@ var (
 	commit  = ""
 )
 
-// Exit codes.
-const (
-	exitFailed = 1
-	exitUsage  = 2
-)
-
 // cli is the command line.
 type cli struct {
 	Serve   serveCmd   `cmd:"" help:"Run one node."`
@@ -41,7 +35,10 @@ type cli struct {
 	Outbox  outboxCmd  `cmd:"" help:"Rescue undecided check-ins from the disk of a node that will not run again."`
 	Inspect inspectCmd `cmd:"" help:"Look at the files of a stopped node."`
 	Recover recoverCmd `cmd:"" help:"Make the last survivor a cluster of its own, when the others are gone for good."`
+	Chaos   chaosCmd   `cmd:"" help:"Break a cluster under load, and find out whether it has lost anything."`
 	Bench   benchCmd   `cmd:"" help:"Measure a running cluster."`
+	Health  healthCmd  `cmd:"" help:"Ask the node on this machine how it is; for the health check of a container."`
+	DevCert devCertCmd `cmd:"" help:"Make a local authority and a certificate, for phones on the local network."`
 	Version versionCmd `cmd:"" help:"Show version, commit and command level."`
 }
 
@@ -78,7 +75,7 @@ func run(args []string, w *world) int {
 	parser, err := newParser(&cli{}, w, func(code int) { exited = code })
 	if err != nil {
 		fmt.Fprintln(w.stderr, "hadir:", serve.Explain(err))
-		return exitFailed
+		return serve.ExitFailed
 	}
 	parsed, err := parser.Parse(args)
 	if exited >= 0 {
@@ -110,7 +107,6 @@ func newParser(target any, w *world, exit func(int)) (*kong.Kong, error) {
 // report says what went wrong and gives the exit code.
 func report(w *world, err error) int {
 	var parse *kong.ParseError
-	var usage *serve.UsageError
 	switch {
 	case err == nil:
 		return 0
@@ -124,14 +120,10 @@ func report(w *world, err error) int {
 			line += ": see " + help
 		}
 		fmt.Fprintln(w.stderr, "hadir:", line)
-		return exitUsage
-	case errors.As(err, &usage):
-		fmt.Fprintln(w.stderr, "hadir:", serve.Explain(err))
-		return exitUsage
-	default:
-		fmt.Fprintln(w.stderr, "hadir:", serve.Explain(err))
-		return exitFailed
+		return serve.ExitUsage
 	}
+	fmt.Fprintln(w.stderr, "hadir:", serve.Explain(err))
+	return serve.ExitCode(err)
 }
 
 // withoutArguments drops the placeholders that kong puts after a command's name.

@@ -18,6 +18,7 @@ import (
 	"hadir/attendance"
 	"hadir/cluster"
 	"hadir/queue"
+	"hadir/queue/workers"
 	"hadir/store"
 )
 
@@ -99,12 +100,8 @@ type identity struct {
 
 // New gives a mirror. Run keeps it going; until then there are no copies.
 func New(c Config) *Mirror {
-	o := *c.Redis
-	o.ContextTimeoutEnabled = true // else contexts end nothing
-	o.DialTimeout, o.ReadTimeout, o.WriteTimeout, o.PoolTimeout = time.Second, time.Second, time.Second, time.Second
-	o.MaxRetries = -1
 	c.Pace = max(1, c.Pace)
-	client := redis.NewClient(&o)
+	client := workers.Client(c.Redis)
 	m := &Mirror{
 		cfg: c, client: client, tasks: asynq.NewClientFromRedisClient(client), look: asynq.NewInspectorFromRedisClient(client),
 		drops: make(chan store.OutboxEntry, dropsWaiting), why: "not asked yet", heard: make(map[string]time.Time), started: c.Clock.Now(),
@@ -265,7 +262,10 @@ func (m *Mirror) Run(ctx context.Context, source Source) {
 	}
 	m.ready.Store(id)
 	var wg sync.WaitGroup
-	defer wg.Wait()
+	defer func() {
+		wg.Wait()
+		m.closeClient()
+	}()
 	wg.Go(func() { m.drop(ctx, id) })
 	w := &worker{Mirror: m, id: id, source: source, log: m.cfg.Log}
 	stop := w.start()

@@ -19,6 +19,7 @@ import (
 	"hadir/attendance"
 	"hadir/cluster"
 	"hadir/queue"
+	"hadir/queue/redistest"
 	"hadir/store"
 )
 
@@ -68,7 +69,7 @@ var keys = [][]byte{bytes.Repeat([]byte{1}, 32)}
 const pace = 50
 
 // start starts a node; outbox, where given, changes it.
-func (s *site) start(t *testing.T, name string, r *server, outbox ...func(queue.Outbox) queue.Outbox) *node {
+func (s *site) start(t *testing.T, name string, r *redistest.Server, outbox ...func(queue.Outbox) queue.Outbox) *node {
 	t.Helper()
 	n := &node{t: t, site: s, name: name, answers: map[string]cluster.Answerer{}}
 	var err error
@@ -85,7 +86,7 @@ func (s *site) start(t *testing.T, name string, r *server, outbox ...func(queue.
 		kept = change(kept)
 	}
 	n.mirror = New(Config{
-		Redis: url(r), Node: n, Clock: clock{}, Log: slog.New(slog.DiscardHandler), Origin: n.file.Incarnation(), Keys: keys, Pace: pace,
+		Redis: r.URL(), Node: n, Clock: clock{}, Log: slog.New(slog.DiscardHandler), Origin: n.file.Incarnation(), Keys: keys, Pace: pace,
 	})
 	if n.queue, err = queue.New(queue.Config{
 		Node: n, Outbox: kept, Clock: clock{}, Log: slog.New(slog.DiscardHandler), Origin: n.file.Incarnation(), Peers: n, Mirror: n.mirror,
@@ -229,11 +230,11 @@ func copies(t *testing.T, n *node) int {
 
 func (n *node) isUp(fsync bool) {
 	n.t.Helper()
-	await(n.t, "the mirror is up", func() bool { s := n.mirror.View(); return s.Up && s.Fsync == fsync && s.Why == "" })
+	redistest.Await(n.t, "the mirror is up", func() bool { s := n.mirror.View(); return s.Up && s.Fsync == fsync && s.Why == "" })
 }
 
 func TestCopyUntilDecided(t *testing.T) {
-	r, s := startRedis(t, safe...), newSite()
+	r, s := redistest.Start(t, redistest.Safe...), newSite()
 	a := s.start(t, "a", r)
 	a.isUp(true)
 	a.set(func(n *node) { n.cut = true })
@@ -247,14 +248,14 @@ func TestCopyUntilDecided(t *testing.T) {
 		t.Errorf("%d copies", got)
 	}
 	a.set(func(n *node) { n.cut = false })
-	await(t, "the copies go", func() bool { return copies(t, a) == 0 })
+	redistest.Await(t, "the copies go", func() bool { return copies(t, a) == 0 })
 	if s.decisions(1, "k") != 1 || s.decisions(2, "k") != 1 {
 		t.Errorf("proposed %d and %d times", s.decisions(1, "k"), s.decisions(2, "k"))
 	}
 }
 
 func TestTakeOver(t *testing.T) {
-	r, s := startRedis(t, safe...), newSite()
+	r, s := redistest.Start(t, redistest.Safe...), newSite()
 	a, b := s.start(t, "a", r), s.start(t, "b", r)
 	a.isUp(true)
 	b.isUp(true)
@@ -263,7 +264,7 @@ func TestTakeOver(t *testing.T) {
 		a.queued(uint64(i+1), "k")
 	}
 	// As long as a can be reached, b leaves them to it, although it could decide.
-	await(t, "a worker has looked", func() bool {
+	redistest.Await(t, "a worker has looked", func() bool {
 		info, err := b.mirror.look.GetQueueInfo(queueName)
 		return err == nil && info.Retry > 0 && info.Failed == 0
 	})
@@ -271,7 +272,7 @@ func TestTakeOver(t *testing.T) {
 		t.Error("b has taken over what waits at a node that it can reach")
 	}
 	a.die()
-	await(t, "b has decided", func() bool {
+	redistest.Await(t, "b has decided", func() bool {
 		for i := range 20 {
 			if s.decisions(i+1, "k") == 0 {
 				return false
@@ -288,7 +289,7 @@ func TestTakeOver(t *testing.T) {
 
 // TestNoLeaderIsNoFailure: without a leader copies wait, and are not given up.
 func TestNoLeaderIsNoFailure(t *testing.T) {
-	r, s := startRedis(t, safe...), newSite()
+	r, s := redistest.Start(t, redistest.Safe...), newSite()
 	a, b := s.start(t, "a", r), s.start(t, "b", r)
 	a.isUp(true)
 	b.isUp(true)
@@ -297,67 +298,67 @@ func TestNoLeaderIsNoFailure(t *testing.T) {
 	a.queued(1, "k")
 	a.die()
 	task := taskID(attendance.Principal{Kind: attendance.UserPrincipal, ID: 1}, "k")
-	await(t, "a worker found no leader", func() bool {
+	redistest.Await(t, "a worker found no leader", func() bool {
 		info, err := b.mirror.look.GetTaskInfo(queueName, task)
 		return err == nil && strings.Contains(info.LastErr, errNoLeader.Error()) && info.Retried == 0
 	})
 	b.set(func(n *node) { n.cut = false })
-	await(t, "b has decided", func() bool { return s.decisions(1, "k") == 1 && copies(t, b) == 0 })
+	redistest.Await(t, "b has decided", func() bool { return s.decisions(1, "k") == 1 && copies(t, b) == 0 })
 }
 
 func TestFlushed(t *testing.T) {
-	r, s := startRedis(t, safe...), newSite()
+	r, s := redistest.Start(t, redistest.Safe...), newSite()
 	a := s.start(t, "a", r)
 	a.isUp(true)
 	a.set(func(n *node) { n.cut = true })
 	for i := range 300 { // more than a page
 		a.queued(uint64(i+1), "k")
 	}
-	r.do("FLUSHALL")
+	r.Must("FLUSHALL")
 	defer func() {
 		if t.Failed() {
 			info, err := a.mirror.look.GetQueueInfo(queueName)
 			t.Logf("%+v %v %+v", info, err, a.mirror.View())
 		}
 	}()
-	await(t, "everything is copied again", func() bool { return copies(t, a) == 300 })
+	redistest.Await(t, "everything is copied again", func() bool { return copies(t, a) == 300 })
 }
 
 func TestRedisGoesAndComes(t *testing.T) {
-	r, s := startRedis(t, safe...), newSite()
+	r, s := redistest.Start(t, redistest.Safe...), newSite()
 	a := s.start(t, "a", r)
 	a.isUp(true)
 	a.set(func(n *node) { n.cut = true })
 	a.queued(1, "before")
-	r.kill()
+	r.Kill()
 	if got := a.queued(2, "gone"); got != "[{a true}]" {
 		t.Errorf("without redis: %s", got)
 	}
 	if state := a.mirror.View(); state.Up || state.Fsync || state.Why == "" {
 		t.Errorf("state: %+v", state)
 	}
-	r.dir = t.TempDir() // it comes back empty
-	r.start()
-	await(t, "both are copied", func() bool { return copies(t, a) == 2 })
+	r.Dir = t.TempDir() // it comes back empty
+	r.Restart()
+	redistest.Await(t, "both are copied", func() bool { return copies(t, a) == 2 })
 	a.isUp(true)
 
 	// It hangs: the first one waits a little, the others not at all.
-	r.signal(syscall.SIGSTOP)
+	r.Signal(syscall.SIGSTOP)
 	for i := range 50 {
 		if got := a.queued(uint64(i+10), "hangs"); got != "[{a true}]" {
 			t.Errorf("copies: %s", got)
 		}
 	}
-	r.signal(syscall.SIGCONT)
-	await(t, "all are copied", func() bool { return copies(t, a) == 52 })
+	r.Signal(syscall.SIGCONT)
+	redistest.Await(t, "all are copied", func() bool { return copies(t, a) == 52 })
 	a.isUp(true)
-	r.signal(syscall.SIGSTOP)
+	r.Signal(syscall.SIGSTOP)
 	begun := time.Now()
 	a.stop() // and nobody waits for it at the end
 	if took := time.Since(begun); took > 20*time.Second {
 		t.Errorf("it took %s to stop beside a redis that hangs", took)
 	}
-	r.signal(syscall.SIGCONT)
+	r.Signal(syscall.SIGCONT)
 }
 
 func TestWhatRedisCannotDo(t *testing.T) {
@@ -366,16 +367,16 @@ func TestWhatRedisCannotDo(t *testing.T) {
 		"read-only":     {[]any{"REPLICAOF", "127.0.0.1", "1"}, []any{"REPLICAOF", "NO", "ONE"}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			r, s := startRedis(t, safe...), newSite()
+			r, s := redistest.Start(t, redistest.Safe...), newSite()
 			a := s.start(t, "a", r)
 			a.isUp(true)
 			a.set(func(n *node) { n.cut = true })
-			r.do(tc.harm...)
+			r.Must(tc.harm...)
 			if got := a.queued(1, "k"); got != "[{a true}]" {
 				t.Errorf("copies: %s", got)
 			}
-			r.do(tc.heal...)
-			await(t, "it is copied after all", func() bool { return copies(t, a) == 1 })
+			r.Must(tc.heal...)
+			redistest.Await(t, "it is copied after all", func() bool { return copies(t, a) == 1 })
 		})
 	}
 }
@@ -387,7 +388,7 @@ func TestHowSafe(t *testing.T) {
 		"evicting":     {"--appendonly", "yes", "--appendfsync", "always", "--maxmemory-policy", "allkeys-lru"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			r, s := startRedis(t, args...), newSite()
+			r, s := redistest.Start(t, args...), newSite()
 			a := s.start(t, "a", r)
 			a.isUp(false)
 			a.set(func(n *node) { n.cut = true })
@@ -396,15 +397,15 @@ func TestHowSafe(t *testing.T) {
 			}
 		})
 	}
-	r, s := startRedis(t, safe...), newSite()
+	r, s := redistest.Start(t, redistest.Safe...), newSite()
 	a := s.start(t, "a", r)
 	a.isUp(true)
-	r.do("CONFIG", "SET", "appendfsync", "no") // noticed while it runs
+	r.Must("CONFIG", "SET", "appendfsync", "no") // noticed while it runs
 	a.isUp(false)
 }
 
 func TestPoison(t *testing.T) {
-	r, s := startRedis(t, safe...), newSite()
+	r, s := redistest.Start(t, redistest.Safe...), newSite()
 	a, b := s.start(t, "a", r), s.start(t, "b", r)
 	a.isUp(true)
 	b.isUp(true)
@@ -428,8 +429,8 @@ func TestPoison(t *testing.T) {
 	a.set(func(n *node) { n.cut = true })
 	a.queued(2, "k")
 	a.die()
-	await(t, "the good one is decided", func() bool { return s.decisions(2, "k") == 1 })
-	await(t, "the others are archived", func() bool {
+	redistest.Await(t, "the good one is decided", func() bool { return s.decisions(2, "k") == 1 })
+	redistest.Await(t, "the others are archived", func() bool {
 		info, err := b.mirror.look.GetQueueInfo(queueName)
 		return err == nil && info.Archived == 4
 	})
@@ -449,7 +450,7 @@ func TestPoison(t *testing.T) {
 
 // TestPlaceTaken: something else under the name of a copy does not pass for it.
 func TestPlaceTaken(t *testing.T) {
-	r, s := startRedis(t, safe...), newSite()
+	r, s := redistest.Start(t, redistest.Safe...), newSite()
 	a := s.start(t, "a", r)
 	a.isUp(true)
 	a.set(func(n *node) { n.cut = true })
@@ -460,7 +461,7 @@ func TestPlaceTaken(t *testing.T) {
 	if got := a.queued(1, "k"); got != "[{a true}]" {
 		t.Errorf("copies: %s", got)
 	}
-	await(t, "the copy takes its place", func() bool {
+	redistest.Await(t, "the copy takes its place", func() bool {
 		info, err := a.mirror.look.GetTaskInfo(queueName, name)
 		return err == nil && len(info.Payload) > 50
 	})
@@ -472,7 +473,7 @@ type broken struct{ queue.Outbox }
 func (broken) Put(e store.OutboxEntry) (store.OutboxEntry, error) { return e, store.ErrOutboxBroken }
 
 func TestOnlyInRedis(t *testing.T) {
-	r, s := startRedis(t, safe...), newSite()
+	r, s := redistest.Start(t, redistest.Safe...), newSite()
 	a := s.start(t, "a", r, func(o queue.Outbox) queue.Outbox { return broken{o} })
 	b := s.start(t, "b", r)
 	a.isUp(true)
@@ -480,9 +481,9 @@ func TestOnlyInRedis(t *testing.T) {
 	if got := a.queued(1, "k"); got != "[{redis true}]" {
 		t.Errorf("copies: %s", got)
 	}
-	await(t, "somebody else has it decided, although a lives", func() bool { return s.decisions(1, "k") > 0 && copies(t, b) == 0 })
+	redistest.Await(t, "somebody else has it decided, although a lives", func() bool { return s.decisions(1, "k") > 0 && copies(t, b) == 0 })
 
-	r.do("CONFIG", "SET", "appendfsync", "everysec")
+	r.Must("CONFIG", "SET", "appendfsync", "everysec")
 	a.isUp(false)
 	if answer, err := a.tap(2, "k"); !errors.Is(err, store.ErrOutboxBroken) {
 		t.Errorf("not safe anywhere: %+v, %v", answer, err)

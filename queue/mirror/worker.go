@@ -11,16 +11,16 @@ import (
 
 	"hadir/attendance"
 	"hadir/cluster"
+	"hadir/queue/workers"
 	"hadir/store"
 )
 
 const (
-	taskType     = "checkin"
-	taskTimeout  = 20 * time.Second // asynq's default is 30 minutes
-	workers      = 8
-	noLeader     = time.Second
-	adoptBudget  = 3 * time.Second
-	stopPatience = 500 * time.Millisecond
+	taskType    = "checkin"
+	taskTimeout = 20 * time.Second // asynq's default is 30 minutes
+	atOnce      = 8
+	noLeader    = time.Second
+	adoptBudget = 3 * time.Second
 )
 
 // errWaits and errNoLeader say that a copy is to be looked at later. They are no
@@ -38,12 +38,11 @@ type worker struct {
 	log    *slog.Logger
 }
 
-// start starts asynq's server. The returned function stops it, and then the client:
-// asynq panics when its client is closed before it.
+// start has copies looked at until stop.
 func (w *worker) start() (stop func()) {
-	server := asynq.NewServerFromRedisClient(w.client, asynq.Config{
-		Concurrency: workers, Queues: map[string]int{w.id.queue: 1}, Logger: quiet{w.log}, LogLevel: asynq.WarnLevel,
-		TaskCheckInterval: w.paced(time.Second), DelayedTaskCheckInterval: w.paced(time.Second), ShutdownTimeout: stopPatience,
+	return workers.Start(w.cfg.Redis, asynq.Config{
+		Concurrency: atOnce, Queues: map[string]int{w.id.queue: 1},
+		TaskCheckInterval: w.paced(time.Second), DelayedTaskCheckInterval: w.paced(time.Second),
 		IsFailure: func(err error) bool { return !errors.Is(err, errWaits) && !errors.Is(err, errNoLeader) },
 		RetryDelayFunc: func(_ int, err error, _ *asynq.Task) time.Duration {
 			if errors.Is(err, errWaits) {
@@ -51,25 +50,7 @@ func (w *worker) start() (stop func()) {
 			}
 			return noLeader
 		},
-	})
-	if err := server.Start(asynq.HandlerFunc(w.handle)); err != nil {
-		w.log.Error("nobody looks at copies of queued check-ins", "error", err) // it was started twice
-		return w.closeClient
-	}
-	return func() {
-		done := make(chan struct{})
-		go func() {
-			defer close(done)
-			server.Shutdown()
-			w.closeClient()
-		}()
-		over := make(chan struct{})
-		defer w.cfg.Clock.AfterFunc(2*stopPatience, func() { close(over) })()
-		select {
-		case <-done:
-		case <-over: // Redis hangs; asynq ends with the process
-		}
-	}
+	}, asynq.HandlerFunc(w.handle), w.cfg.Clock, w.log)
 }
 
 // handle looks at one copy. Its error says when it is looked at again.
@@ -162,25 +143,3 @@ func (w *worker) poison(ctx context.Context, reason error) error {
 }
 
 func short(s string, most int) string { return s[:min(len(s), most)] }
-
-// quiet passes on what asynq says. It never ends the process.
-type quiet struct{ log *slog.Logger }
-
-func (q quiet) say(level slog.Level, args []any) {
-	q.log.Log(context.Background(), level, "asynq: "+fmt.Sprint(args...))
-}
-
-// Debug implements asynq.Logger, as do the others.
-func (q quiet) Debug(args ...any) { q.say(slog.LevelDebug, args) }
-
-// Info is debugging to us.
-func (q quiet) Info(args ...any) { q.say(slog.LevelDebug, args) }
-
-// Warn is debugging to us: that Redis is out of reach is told once, elsewhere.
-func (q quiet) Warn(args ...any) { q.say(slog.LevelDebug, args) }
-
-// Error is debugging to us, for the same reason.
-func (q quiet) Error(args ...any) { q.say(slog.LevelDebug, args) }
-
-// Fatal only tells.
-func (q quiet) Fatal(args ...any) { q.say(slog.LevelError, args) }

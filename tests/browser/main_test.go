@@ -155,10 +155,11 @@ func theDemo(t *testing.T) (*show, *chromium.Browser) {
 	return d, b
 }
 
-func startDemo(t *testing.T) *show {
+// startDemo starts one; env goes to every node.
+func startDemo(t *testing.T, env ...string) *show {
 	t.Helper()
 	d, err := harness.StartDemo(within(t, 60*time.Second), harness.DemoOptions{
-		Bin: bin, Nodes: 3, Info: filepath.Join(tmp, harness.Key()+".json"),
+		Bin: bin, Nodes: 3, Info: filepath.Join(tmp, harness.Key()+".json"), Env: env,
 	})
 	s := &show{Demo: d}
 	if err == nil {

@@ -21,6 +21,8 @@ var (
 	ruleTests  = []string{"./attendance", "./fsm"}
 	storeTests = []string{"./store", "./fsm"}
 	fsmTests   = []string{"./fsm"}
+
+	clusterTests = []string{"./cluster"}
 )
 
 // mutants are grouped by kind; a share takes every n-th, so it has some of each.
@@ -313,5 +315,22 @@ var mutants = []mutant{
 		name: "chain-of-file", breaks: "a file whose events do not lead to its chain hash is opened",
 		edits: []edit{{read, "if sum != m.Chain {", "if len(sum) != len(m.Chain) {"}},
 		pkgs:  storeTests,
+	},
+
+	// Members.
+	{
+		name: "retired-starts", breaks: "an old copy of a disk is started until it counts as the newest",
+		edits: []edit{{"cluster/node.go", "checkRetired(n.cfg.DataDir); err != nil {", "checkRetired(n.cfg.DataDir); err != nil && n == nil {"}},
+		pkgs:  clusterTests, run: "TestAnOldCopyOfADataDirectoryIsRefused",
+	},
+	{
+		name: "level-of-one", breaks: "the command level is raised to what one server supports",
+		edits: []edit{{"cluster/levels.go", "level = min(level, l)", "level = max(level, l)"}},
+		pkgs:  clusterTests, run: "TestNextLevel",
+	},
+	{
+		name: "older-program-starts", breaks: "a program goes on with a state that it does not know how to read",
+		edits: []edit{{"cluster/node.go", "if m.Level > attendance.Level {", "if m.Level > attendance.Level+1 {"}},
+		pkgs:  clusterTests, run: "TestAnOlderProgramDoesNotStart",
 	},
 }

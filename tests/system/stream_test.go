@@ -65,11 +65,16 @@ func TestStreamSwitchesNodes(t *testing.T) {
 	ops := load.Stop()
 	must(t, c.Healthy(within(t, 40*time.Second)))
 	// One more event, which is the last: everybody has to come that far.
-	a := do(t, me.At(c.Nodes[0].URL), "POST", "/api/v1/checkins", harness.Key(), harness.Tap{Type: kind})
-	if a.Status != 201 && a.Status != 409 {
-		t.Fatalf("the last check-in: %s", a)
-	}
-	last := decision(t, a).Sync.Seq
+	var last uint64
+	key := harness.Key()
+	must(t, harness.Await(within(t, 30*time.Second), func() error {
+		a := do(t, me.At(c.Nodes[0].URL), "POST", "/api/v1/checkins", key, harness.Tap{Type: kind})
+		if a.Status != 201 && a.Status != 409 {
+			return fmt.Errorf("the last check-in: %s", a)
+		}
+		last = decision(t, a).Sync.Seq
+		return nil
+	}))
 	for _, f := range followers {
 		must(t, f.Reached(within(t, 30*time.Second), last))
 		f.Stop()

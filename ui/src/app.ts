@@ -4,18 +4,26 @@ import { browser, keepUp, Stream } from "./lib/stream";
 
 document.querySelectorAll<HTMLElement>("[data-poll]").forEach(poll);
 
+/** soon has the parts of the page fetched, at most twice a second. */
+let due = 0;
+const soon = (): void => {
+  due ||= setTimeout(() => {
+    due = 0;
+    document.dispatchEvent(new CustomEvent("hadir:refresh"));
+  }, 500);
+};
+
 // A page that is live is told when there is something new, and fetches its parts.
 const live = document.querySelector<HTMLElement>("[data-live]");
 if (live) {
-  let timer = 0;
-  const refresh = (): void => {
-    timer ||= setTimeout(() => {
-      timer = 0;
-      document.dispatchEvent(new CustomEvent("hadir:refresh"));
-    }, 500);
-  };
   const position = { epoch: live.dataset["epoch"] ?? "", seq: Number(live.dataset["seq"]) };
-  keepUp(new Stream(["attendance"], position, { event: refresh, reset: refresh }, browser()));
+  keepUp(new Stream(["attendance"], position, { event: soon, reset: soon }, browser()));
+}
+
+// So is one that shows a topic.
+const topic = document.querySelector<HTMLElement>("[data-topic]")?.dataset["topic"];
+if (topic) {
+  keepUp(new Stream([topic], undefined, { other: (frame) => frame.t === topic && soon() }, browser()));
 }
 
 // A second tap while the first is on its way is the same tap.
@@ -25,6 +33,7 @@ document.querySelectorAll<HTMLFormElement>("form[data-once]").forEach((form) => 
   form.addEventListener("submit", (event) => {
     if (sent) event.preventDefault();
     sent = true;
+    form.dataset["sent"] = "true";
     form.querySelectorAll("button").forEach((button) => button.setAttribute("aria-busy", "true"));
   });
 });

@@ -79,6 +79,8 @@ Alpine.data("checkin", () => ({
     let current: Tap | undefined;
     let sending = false;
     let progress: Progress | undefined;
+    // Taps of this person that a node has recorded, from whichever device they came.
+    const recorded = new Set<string>();
 
     const show = (): void => {
       if (!current) return;
@@ -97,8 +99,9 @@ Alpine.data("checkin", () => ({
     };
 
     const count = async (): Promise<void> => {
-      const open = (await box.open()).length;
-      this.pending = open === 0 ? "" : say("tap.pending", open);
+      const keys = new Set([...recorded, ...(await box.open()).map((tap) => tap.key)]);
+      if (current) keys.delete(current.key); // its receipt says it
+      this.pending = keys.size === 0 ? "" : words.count("tap.pending", keys.size, keys.size);
     };
 
     const box = new Outbox(
@@ -151,14 +154,26 @@ Alpine.data("checkin", () => ({
       if (response?.ok) await box.settle(key, await response.json());
     };
 
+    // A node has recorded a tap, or is done with it. Where it has its event, that one says more.
+    const waits = ({ key, status }: Pending): void => {
+      if (status === "decided") {
+        recorded.delete(key);
+        void decided(key);
+      } else recorded.add(key);
+      void count();
+    };
+
     const stream = new Stream(
-      ["attendance", "progress"],
+      ["attendance", "progress", "pending"],
       online ? { epoch: data["epoch"] ?? "", seq: Number(data["seq"]) } : undefined,
       {
         event: (frame) => {
-          if (typeof frame["id"] === "string") void decided(frame["id"]);
+          if (typeof frame["id"] !== "string") return;
+          if (recorded.delete(frame["id"])) void count();
+          void decided(frame["id"]);
         },
         other: (frame) => {
+          if (frame.t === "pending") return waits(frame["data"] as Pending);
           const got = frame["data"] as Progress | undefined;
           if (frame.t !== "progress" || !got || got.seq !== (current?.answer as Decision | undefined)?.attendance?.seq) return;
           progress = got;
@@ -210,6 +225,12 @@ Alpine.data("checkin", () => ({
   },
   tap: async (_: Body["type"]): Promise<void> => undefined,
 }));
+
+/** Pending is what a node says of a tap that it has recorded: queued, set_aside or decided. */
+interface Pending {
+  key: string;
+  status: string;
+}
 
 interface Page {
   $el: HTMLElement;

@@ -2,6 +2,7 @@
 // serves this page: a dead one is seen not to answer, not inferred. Without a front
 // there is only what the node of this page says of the others.
 import Alpine from "@alpinejs/csp";
+import { Clock } from "./lib/clock";
 import { type Card, hearsay, type Seen, summarize, type View } from "./lib/cluster";
 import { browser, keepUp, Stream } from "./lib/stream";
 import { Words } from "./lib/words";
@@ -36,6 +37,7 @@ interface Shown extends Card {
 Alpine.data("cluster", () => ({
   verdict: "",
   headline: "",
+  detail: "",
   leaderText: "",
   loseText: "",
   stopwatch: "",
@@ -59,8 +61,10 @@ Alpine.data("cluster", () => ({
     let differ = 0;
     let before = "";
 
+    // Times are the site's, whatever zone this device is in and whatever its clock says.
+    const clock = new Clock(Number(data["now"]), performance.now(), { offset: Number(data["offset"]), name: data["zone"] ?? "" }, lang);
     const note = (text: string): void => {
-      const at = new Date().toLocaleTimeString(lang, { hourCycle: "h23" });
+      const at = clock.text(clock.now(performance.now()));
       this.feed = [{ at, text }, ...this.feed].slice(0, kept);
     };
 
@@ -73,11 +77,14 @@ Alpine.data("cluster", () => ({
         leaderless = 0;
       } else if (s.leader && before && before !== s.leader) note(say("view.moved", s.leader, s.term));
       if (s.leader) before = s.leader;
+      // What the rest of the page says of the cluster is older than this.
+      if (this.verdict && this.verdict !== s.verdict) document.dispatchEvent(new CustomEvent("hadir:refresh"));
       this.verdict = s.verdict;
       this.headline = say(`view.${s.verdict}`, s.alive, s.voters);
+      this.detail = s.verdict === "stopped" ? say("view.stopped.text") : "";
       this.leaderText = s.leader ? say("view.leader", s.leader, s.term) : "";
-      this.loseText = s.verdict === "healthy" || s.verdict === "fragile" ? say("view.lose", s.canLose) : "";
-      this.stopwatch = leaderless ? seconds(now - leaderless) : "";
+      this.loseText = s.verdict === "healthy" || s.verdict === "fragile" ? words.count("view.lose", s.canLose, s.canLose) : "";
+      this.stopwatch = leaderless ? say("view.without", seconds(now - leaderless)) : "";
       for (const card of s.cards) {
         const was = this.cards.find((c) => c.id === card.id);
         if (was && was.dead !== (card.role === "down")) note(say(was.dead ? "view.back" : "view.gone", card.id));
@@ -89,7 +96,7 @@ Alpine.data("cluster", () => ({
         termText: card.term ? say("view.term", card.term) : "",
         hue: card.term % hues,
         full: number.format(card.seq),
-        note: card.role === "down" ? (card.silent ? say("view.silent", seconds(card.silent)) : say("view.never")) : card.lag > 0 ? say("view.lag", number.format(card.lag)) : say("view.even"),
+        note: card.role === "down" ? (card.silent ? say("view.silent", seconds(card.silent)) : say("view.never")) : card.lag > 0 ? words.count("view.lag", card.lag, number.format(card.lag)) : say("view.even"),
       }));
       differ = s.agree ? 0 : differ || now;
       this.opinions = differ && now - differ > notableAfter ? s.opinions.map((o) => ({ id: o.id, text: say("view.opinion", o.leader || "–", o.term, number.format(o.seq)) })) : [];
@@ -196,6 +203,7 @@ interface Page {
   $el: HTMLElement;
   verdict: string;
   headline: string;
+  detail: string;
   leaderText: string;
   loseText: string;
   stopwatch: string;

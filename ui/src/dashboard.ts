@@ -137,7 +137,7 @@ Alpine.data("dashboard", () => ({
     this.pauseText = words.say("board.pause");
     let before = 0;
     setInterval(() => {
-      this.summary = recent > before ? words.say("board.summary", recent - before) : "";
+      this.summary = recent > before ? words.count("board.summary", recent - before, recent - before) : "";
       before = recent;
     }, summaryEvery);
     draw();

@@ -32,9 +32,10 @@ type Browser struct {
 	profile string
 }
 
-// Start starts a Chromium without a window and with an empty profile. It ends with
-// Close, and with this process at the latest.
-func Start() (*Browser, error) {
+// Start starts a Chromium without a window and with an empty profile; more options
+// are added to the usual ones. It ends with Close, and with this process at the
+// latest.
+func Start(more ...chromedp.ExecAllocatorOption) (*Browser, error) {
 	path, err := Find()
 	if err != nil {
 		return nil, err
@@ -47,6 +48,7 @@ func Start() (*Browser, error) {
 		chromedp.ExecPath(path), chromedp.UserDataDir(b.profile), chromedp.DisableGPU, chromedp.NoSandbox,
 		chromedp.Flag("disable-quic", true), chromedp.Flag("disable-component-update", true),
 	)
+	options = append(options, more...)
 	allocator, end := chromedp.NewExecAllocator(context.Background(), options...)
 	b.end = append(b.end, end)
 	b.ctx, end = chromedp.NewContext(allocator)

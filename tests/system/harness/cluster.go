@@ -17,6 +17,8 @@ import (
 	"time"
 
 	"hadir/httpapi/password"
+	"hadir/tests/chaos/client"
+	"hadir/tests/chaos/load"
 )
 
 // The people of a cluster of ours: an administrator, a teacher of everybody, and
@@ -53,7 +55,7 @@ type Cluster struct {
 	Admin   Client // at the first node
 	KeyFile string
 	opts    Options
-	pairs   pairs
+	pairs   *load.Pairs
 }
 
 // Node is one of them.
@@ -122,7 +124,7 @@ func New(opts Options) (*Cluster, error) {
 		c.Nodes = append(c.Nodes, n)
 	}
 	c.Admin = Client{HTTP: NewHTTP(), Base: c.Nodes[0].URL}
-	c.pairs = newPairs(opts.Students)
+	c.pairs = load.NewPairs(students(opts.Students))
 	return c, nil
 }
 
@@ -207,41 +209,16 @@ func (c *Cluster) healthy(ctx context.Context, lag uint64) error {
 			return err
 		}
 	}
+	nodes := map[string]Client{}
+	for _, n := range c.Nodes {
+		nodes[n.ID] = c.At(n)
+	}
+	down := func(id string) bool { return c.Node(id).Down() }
 	return Await(ctx, func() error {
-		leader := ""
-		for _, n := range c.Nodes {
-			if n.Down() {
-				continue
-			}
-			if err := c.died(); err != nil {
-				return err
-			}
-			a, err := c.At(n).Do(ctx, "GET", "/readyz?decide", "", nil)
-			if err != nil {
-				return err
-			}
-			if a.Status != 200 {
-				return fmt.Errorf("%s is not ready: %s", n.ID, a)
-			}
-			v, err := c.At(n).View(ctx)
-			if err != nil {
-				return err
-			}
-			if v.Leader == "" || (leader != "" && v.Leader != leader) {
-				return fmt.Errorf("%s says that %q leads, others say %q", n.ID, v.Leader, leader)
-			}
-			leader = v.Leader
-			for _, m := range v.Nodes {
-				other := c.Node(m.ID)
-				if other == nil {
-					return fmt.Errorf("%s knows of a node %q", n.ID, m.ID)
-				}
-				if !other.Down() && (!m.Reachable || m.Lag > lag) {
-					return fmt.Errorf("%s says of %s: reachable %v, lag %d", n.ID, m.ID, m.Reachable, m.Lag)
-				}
-			}
+		if err := c.died(); err != nil {
+			return err
 		}
-		return nil
+		return client.Healthy(ctx, nodes, down, lag)
 	})
 }
 

@@ -8,6 +8,8 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+
+	"hadir/tests/chaos/load"
 )
 
 // Demo is a running hadir demo.
@@ -15,7 +17,7 @@ type Demo struct {
 	Proc   *Proc
 	Client Client // of nobody, at the front
 	file   string
-	pairs  pairs
+	pairs  *load.Pairs
 }
 
 // Info is what the demo writes for scripts.
@@ -63,7 +65,7 @@ func StartDemo(ctx context.Context, o DemoOptions) (*Demo, error) {
 	if err != nil {
 		return nil, err
 	}
-	d := &Demo{Proc: p, file: o.Info, Client: Client{HTTP: NewHTTP(), Base: "http://" + Loopback(o.Port)}, pairs: pairs{users: 36}}
+	d := &Demo{Proc: p, file: o.Info, Client: Client{HTTP: NewHTTP(), Base: "http://" + Loopback(o.Port)}, pairs: load.AllPairs(students(36))}
 	return d, Await(ctx, func() error {
 		if p.Ended() {
 			return fmt.Errorf("the demo has ended: %s%s", p.Stdout, p.Stderr)
@@ -115,7 +117,7 @@ func (d *Demo) SignIn(ctx context.Context, role string) (Client, error) {
 // Load begins a load through the front, by an administrator.
 func (d *Demo) Load(admin Client, cfg LoadConfig) *Load {
 	cfg.URLs = []string{d.Client.Base}
-	return startLoad(cfg, admin, &d.pairs)
+	return load.Start(cfg, admin, d.pairs)
 }
 
 // Control asks for kill, freeze, thaw or start of a node.

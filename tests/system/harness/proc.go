@@ -385,20 +385,3 @@ func free(port int) bool {
 
 // Loopback gives the address of a port on 127.0.0.1.
 func Loopback(port int) string { return net.JoinHostPort("127.0.0.1", strconv.Itoa(port)) }
-
-// Await asks until the answer is nil or ctx ends; then it gives the last answer.
-func Await(ctx context.Context, ask func() error) error {
-	ticker := time.NewTicker(20 * time.Millisecond)
-	defer ticker.Stop()
-	for {
-		err := ask()
-		if err == nil {
-			return nil
-		}
-		select {
-		case <-ticker.C:
-		case <-ctx.Done():
-			return fmt.Errorf("awaited in vain: %w", err)
-		}
-	}
-}

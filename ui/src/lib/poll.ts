@@ -15,7 +15,7 @@ export function poll(part: HTMLElement): void {
         const answer = await fetch(address, { headers: { Accept: "text/html" }, signal: AbortSignal.timeout(3000) });
         if (!answer.ok) throw new Error(String(answer.status));
         const fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
-        part.replaceChildren(...fresh.body.childNodes);
+        if (!inUse(part)) part.replaceChildren(...fresh.body.childNodes);
         part.dataset["trip"] = `${Math.round(performance.now() - began)} ms`;
         part.classList.remove("lost");
         failed = 0;
@@ -33,6 +33,11 @@ export function poll(part: HTMLElement): void {
     clearTimeout(timer);
     void turn();
   });
+}
+
+/** inUse reports whether somebody is at something in the part, which must not vanish under their hands. */
+export function inUse(part: HTMLElement, page: Document = document): boolean {
+  return part.contains(page.activeElement) || part.querySelector("input[type=checkbox]:checked, form[data-sent]") !== null;
 }
 
 /** pause is the wait before the next turn, with jitter, so that a whole school does not ask at the same moment. */

@@ -6,6 +6,12 @@ export class Words {
     this.table = JSON.parse(json) as Record<string, string>;
   }
 
+  /** count is say with the words for exactly one, where the language has such. */
+  count(key: string, n: number, ...values: Array<string | number>): string {
+    const one = `${key}.one`;
+    return this.say(n === 1 && this.table[one] !== undefined ? one : key, ...values);
+  }
+
   say(key: string, ...values: Array<string | number>): string {
     const text = this.table[key];
     if (text === undefined) throw new Error(`no words for ${key}`);

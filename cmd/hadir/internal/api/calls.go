@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/url"
 	"strconv"
+	"strings"
 	"time"
 )
 
@@ -193,6 +194,18 @@ func (c *Client) Cluster(ctx context.Context) (Cluster, json.RawMessage, error) 
 		return Cluster{}, nil, fmt.Errorf("%s does not answer as hadir does: %w", c.Base, err)
 	}
 	return v, raw, nil
+}
+
+// Ready gives nil when the asked node decides.
+func (c *Client) Ready(ctx context.Context) error {
+	a, err := c.Do(ctx, http.MethodGet, "/readyz?decide", "", nil)
+	if err != nil {
+		return unreachable(c.Base, err)
+	}
+	if a.Status != http.StatusOK {
+		return fmt.Errorf("%s does not decide yet: %s", c.Base, strings.Join(strings.Fields(string(a.Body)), " "))
+	}
+	return nil
 }
 
 // AttendancesSince lists records from a moment on, newest first.

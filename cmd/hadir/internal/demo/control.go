@@ -29,7 +29,7 @@ const (
 	Freeze = "freeze"
 	Thaw   = "thaw"
 	Start  = "start"
-	Stop   = "stop" // the morning only
+	Stop   = "stop" // a node in good order, or the morning
 )
 
 // School is the name under which the control starts and stops the morning, as if
@@ -49,6 +49,7 @@ const actDelay = 150 * time.Millisecond
 // processes is what a control acts on; proc.Set is one.
 type processes interface {
 	Kill(ctx context.Context, name string) error
+	Stop(name string) error
 	Freeze(name string) error
 	Thaw(name string) error
 	Start(name string) error
@@ -142,6 +143,8 @@ func (c *control) order(node, action string) error {
 	switch action {
 	case Kill:
 		from, act = []proc.State{proc.Running, proc.Frozen}, func() error { return c.set.Kill(context.Background(), node) }
+	case Stop:
+		from, act = []proc.State{proc.Running}, func() error { return c.set.Stop(node) }
 	case Freeze:
 		from, act = []proc.State{proc.Running}, func() error { return c.set.Freeze(node) }
 	case Thaw:

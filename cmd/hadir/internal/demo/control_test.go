@@ -28,6 +28,7 @@ func (a *actors) act(node, action string, to proc.State) error {
 }
 
 func (a *actors) Kill(_ context.Context, n string) error { return a.act(n, Kill, proc.Dead) }
+func (a *actors) Stop(n string) error                    { return a.act(n, Stop, proc.Dead) }
 func (a *actors) Freeze(n string) error                  { return a.act(n, Freeze, proc.Frozen) }
 func (a *actors) Thaw(n string) error                    { return a.act(n, Thaw, proc.Running) }
 func (a *actors) Start(n string) error                   { return a.act(n, Start, proc.Running) }
@@ -67,6 +68,9 @@ func TestControl(t *testing.T) {
 		{"n1", Thaw, nil},
 		{"n1", Kill, nil},
 		{"n1", Kill, ErrNotNow},
+		{"n1", Stop, ErrNotNow},
+		{"n1", Start, nil},
+		{"n1", Stop, nil},
 		{"n1", Start, nil},
 	} {
 		err := p.Act(t.Context(), tc.node, tc.action)

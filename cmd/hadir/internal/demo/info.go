@@ -12,6 +12,15 @@ type Info struct {
 	URL      string        `json:"url"`
 	Nodes    []InfoNode    `json:"nodes"`
 	Accounts []InfoAccount `json:"accounts"`
+	Control  *InfoControl  `json:"control,omitempty"`
+}
+
+// InfoControl is where a program does to nodes what the cluster page does, also when
+// no node is left that could pass an order on: POST {url}/{node}/{action} with the
+// token as bearer, and GET {url}/ for the states.
+type InfoControl struct {
+	URL   string `json:"url"`
+	Token string `json:"token"`
 }
 
 // InfoNode is a node process.

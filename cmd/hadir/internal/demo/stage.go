@@ -70,6 +70,7 @@ type stage struct {
 	set     *proc.Set
 	front   *front.Front
 	control *control
+	orders  string // URL of the control
 	morning *Morning
 	servers []*http.Server
 	wg      sync.WaitGroup
@@ -217,8 +218,9 @@ func (s *stage) startNodes() error {
 	}
 	s.set = proc.NewSet(s.notice)
 	s.control = newControl(s.set, s.morning, hex.EncodeToString(token), s.cfg.Log)
+	s.orders = "http://" + l.Addr().String()
 	s.run(l, s.control)
-	env := append(slices.Clone(s.cfg.Env), ControlURLEnv+"=http://"+l.Addr().String(), ControlTokenEnv+"="+s.control.token)
+	env := append(slices.Clone(s.cfg.Env), ControlURLEnv+"="+s.orders, ControlTokenEnv+"="+s.control.token)
 	for i, n := range s.layout.Nodes {
 		out, err := os.OpenFile(s.layout.log(i), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 		if err != nil {
@@ -279,6 +281,8 @@ func (s *stage) notice(e proc.Event) {
 		if err := s.writeInfo(); err != nil {
 			s.cfg.Log.Warn("info file was not written", "error", err)
 		}
+	case e.Meant && e.Err == nil:
+		fmt.Fprintf(s.cfg.Out, "%s stopped, pid %d\n", e.Name, e.PID)
 	case e.Meant:
 		fmt.Fprintf(s.cfg.Out, "%s killed, pid %d\n", e.Name, e.PID)
 	default:
@@ -299,6 +303,9 @@ func (s *stage) info() Info {
 	}
 	for _, a := range everybody() {
 		info.Accounts = append(info.Accounts, InfoAccount{a.Email, a.Password, a.Role})
+	}
+	if s.control != nil {
+		info.Control = &InfoControl{URL: s.orders, Token: s.control.token}
 	}
 	return info
 }

@@ -133,6 +133,12 @@ func (s *Set) Kill(ctx context.Context, name string) error {
 	}
 }
 
+// Stop asks a child to end, with SIGTERM, and does not wait for its end.
+func (s *Set) Stop(name string) error {
+	_, err := s.signal(name, syscall.SIGTERM, func(c *child) { c.meant = true })
+	return err
+}
+
 // Freeze stops a child where it is; it keeps its sockets and answers nothing.
 func (s *Set) Freeze(name string) error {
 	_, err := s.signal(name, syscall.SIGSTOP, func(c *child) { c.state = Frozen })

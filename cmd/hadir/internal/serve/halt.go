@@ -1,17 +1,43 @@
 package serve
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"time"
+
+	"hadir/cluster"
 )
 
 // haltPatience is how long the last line may take. Standard error may be a pipe
 // that nobody reads; the process must end all the same.
 const haltPatience = 200 * time.Millisecond
 
-// halter gives a function that prints one line and ends the process with code 1.
-// It returns only in tests, where exit does.
+// Exit codes.
+const (
+	ExitFailed = 1
+	ExitUsage  = 2
+	// ExitRetired means that to start the node again is in vain until a person has
+	// acted; whatever restarts processes need not.
+	ExitRetired = 3
+)
+
+// ExitCode gives the code that the process ends with for an error.
+func ExitCode(err error) int {
+	var usage *UsageError
+	switch {
+	case err == nil:
+		return 0
+	case errors.As(err, &usage):
+		return ExitUsage
+	case errors.Is(err, cluster.ErrRetired):
+		return ExitRetired
+	}
+	return ExitFailed
+}
+
+// halter gives a function that prints one line and ends the process with the code
+// of the reason. It returns only in tests, where exit does.
 func halter(stderr io.Writer, exit func(code int)) func(reason error) {
 	return func(reason error) {
 		printed := make(chan struct{})
@@ -25,6 +51,6 @@ func halter(stderr io.Writer, exit func(code int)) func(reason error) {
 		case <-printed:
 		case <-patience.C:
 		}
-		exit(1)
+		exit(ExitCode(reason))
 	}
 }

@@ -17,6 +17,7 @@ import (
 	"hadir/cluster"
 	"hadir/cluster/transport"
 	"hadir/export"
+	"hadir/queue/webhook"
 	"hadir/store"
 )
 
@@ -39,10 +40,11 @@ type Options struct {
 	ClusterKeyFile    string        `help:"File with the cluster's key; several lines for a change of keys." placeholder:"FILE" xor:"key"`
 	ExportURL         []string      `help:"Database to export events to: mysql://user:password@host:3306/database, or sqlite:///path, where {node} is this node's name. Repeatable. Other users of this machine may see a password: rather use the file." placeholder:"URL" sep:" "`
 	ExportURLFile     string        `help:"File with export URLs, one a line." placeholder:"FILE"`
-	RedisURL          string        `name:"redis-url" help:"Redis for second copies of queued check-ins: redis://user:password@host:6379/0. Other users of this machine may see a password: rather use the file." placeholder:"URL" xor:"redis"`
+	RedisURL          string        `name:"redis-url" help:"Redis for second copies of queued check-ins, for jobs, and for results and limits that nodes share: redis://user:password@host:6379/0. Other users of this machine may see a password: rather use the file." placeholder:"URL" xor:"redis"`
 	RedisURLFile      string        `name:"redis-url-file" help:"File with the URL of Redis." placeholder:"FILE" xor:"redis"`
+	WebhookFile       string        `help:"File with webhooks, one a line: name, URL, secret, kinds of events or all, and perhaps the word private. The same on every node." placeholder:"FILE"`
 	TimeZone          string        `help:"Time zone of the site, for a new cluster." default:"Asia/Jakarta"`
-	RaftMultiplier    int           `help:"Stretches raft's timeouts on slow machines, 1 … 20." default:"1"`
+	RaftMultiplier    int           `help:"Stretches raft's timeouts, and the wait for the disk, on slow machines, 1 … 20." default:"1"`
 	AdminEmail        string        `help:"Address of the first administrator, for a new cluster." placeholder:"EMAIL"`
 	AdminPasswordFile string        `help:"File with the first administrator's password." placeholder:"FILE"`
 	TLSCert           string        `name:"tls-cert" help:"Certificate for HTTPS, PEM." placeholder:"FILE"`
@@ -71,6 +73,7 @@ type plan struct {
 	proxies  []netip.Prefix
 	redis    *redis.Options // nil without
 	targets  []export.Target
+	hooks    []webhook.Hook
 }
 
 // snapshotPolicy is the default one where the hidden flags say nothing else.
@@ -102,7 +105,7 @@ func (o Options) resolve(hostname string) (*plan, error) {
 		}
 		p.proxies = append(p.proxies, prefix)
 	}
-	if err := errors.Join(p.readAdmin(), p.readCertificate(), p.readExports()); err != nil {
+	if err := errors.Join(p.readAdmin(), p.readCertificate(), p.readExports(), p.readWebhooks()); err != nil {
 		return nil, err
 	}
 	if o.DemoPeopleFile != "" {

@@ -15,6 +15,7 @@ import (
 	"hadir/cluster"
 	"hadir/httpapi"
 	"hadir/queue"
+	"hadir/queue/jobs"
 	"hadir/queue/mirror"
 	"hadir/store"
 )
@@ -47,7 +48,7 @@ func (n *running) startQueue(metrics *httpapi.Metrics) error {
 	if err != nil {
 		return err
 	}
-	config := queue.Config{Node: n.node, Outbox: outbox, Clock: Clock{}, Log: n.log, Origin: own.Incarnation(), Peers: n.node}
+	config := queue.Config{Node: n.node, Outbox: outbox, Clock: Clock{}, Log: n.log, Origin: own.Incarnation(), Peers: n.node, Changed: n.queueChanged}
 	keys, err := n.keys.MirrorKeys()
 	if err != nil {
 		return err
@@ -61,7 +62,10 @@ func (n *running) startQueue(metrics *httpapi.Metrics) error {
 	if n.queue, err = queue.New(config); err != nil {
 		return err
 	}
-	n.desk = desk{n.queue, n.mirror, keys, func() attendance.ClusterID { return n.node.Status().Cluster }}
+	if err := n.newJobs(keys); err != nil {
+		return err
+	}
+	n.desk = desk{n.queue, n.mirror, n.jobs, keys, func() attendance.ClusterID { return n.node.Status().Cluster }}
 	if err := metrics.Register(newQueueCollector(n.queue)); err != nil {
 		return err
 	}
@@ -79,6 +83,13 @@ func (n *running) startQueue(metrics *httpapi.Metrics) error {
 		wg.Wait()
 	}
 	return nil
+}
+
+// queueChanged tells the door, once there is one. Nobody can be connected before.
+func (n *running) queueChanged(e store.OutboxEntry) {
+	if api := n.served.Load(); api != nil {
+		api.QueueChanged(e)
+	}
 }
 
 // door is the queue as the door sees it.
@@ -110,7 +121,8 @@ func (d door) Find(ctx context.Context, p attendance.Principal, key string) (htt
 type desk struct {
 	queue   *queue.Queue
 	mirror  *mirror.Mirror // nil without Redis
-	keys    [][]byte       // that seal what outboxes hold
+	jobs    *jobs.Jobs
+	keys    [][]byte // that seal what outboxes hold
 	cluster func() attendance.ClusterID
 }
 
@@ -125,6 +137,11 @@ func (d desk) Import(sealed []byte) (known bool, err error) {
 
 // View implements httpapi.QueueDesk.
 func (d desk) View(ctx context.Context) (out httpapi.QueueView, err error) {
+	found := make(chan []jobs.Job, 1)
+	go func() {
+		all, _ := d.jobs.List(ctx) // a node that cannot be asked says so itself
+		found <- all
+	}()
 	views, err := d.queue.Views(ctx)
 	if err != nil {
 		return out, err
@@ -132,7 +149,8 @@ func (d desk) View(ctx context.Context) (out httpapi.QueueView, err error) {
 	for _, v := range views {
 		n := httpapi.QueueNode{
 			Name: v.Node, Error: v.Error, Waiting: v.Waiting, Failed: v.Failed, Bytes: v.Bytes, OldestAge: v.OldestAge,
-			Decided: v.Decided, PerSecond: v.PerSecond, EmptyIn: v.EmptyIn, Unusable: v.Usable,
+			Decided: v.Decided, PerSecond: v.PerSecond, EmptyIn: v.EmptyIn, Waited: v.Waited, WaitHalf: v.WaitHalf, Wait99: v.Wait99,
+			Unusable: v.Usable,
 		}
 		if m := v.Mirror; m != nil {
 			n.Mirrored, n.RedisUp, n.RedisSafe, n.RedisWhy = true, m.Up, m.Fsync, m.Why
@@ -145,6 +163,7 @@ func (d desk) View(ctx context.Context) (out httpapi.QueueView, err error) {
 		}
 		out.Nodes = append(out.Nodes, n)
 	}
+	defer func() { addJobs(<-found, &out) }()
 	if d.mirror == nil {
 		return out, nil
 	}
@@ -163,6 +182,15 @@ func (d desk) View(ctx context.Context) (out httpapi.QueueView, err error) {
 
 // Act implements httpapi.QueueDesk.
 func (d desk) Act(ctx context.Context, act httpapi.QueueAct) (int, error) {
+	act, more, done, err := d.actOnJobs(ctx, act)
+	if err != nil || !more {
+		return done, err
+	}
+	others, err := d.actOnCheckIns(ctx, act)
+	return done + others, err
+}
+
+func (d desk) actOnCheckIns(ctx context.Context, act httpapi.QueueAct) (int, error) {
 	if act.Where == mirror.Where {
 		return d.actOnRedis(act)
 	}

@@ -22,7 +22,10 @@ import (
 	"hadir/httpapi/password"
 	"hadir/httpapi/stream"
 	"hadir/queue"
+	"hadir/queue/jobs"
 	"hadir/queue/mirror"
+	"hadir/queue/shared"
+	"hadir/queue/webhook"
 )
 
 // Process is what a node needs of the process that it is.
@@ -104,14 +107,19 @@ type running struct {
 	queue    *queue.Queue
 	mirror   *mirror.Mirror // nil without Redis
 	desk     desk
+	jobs     *jobs.Jobs
+	webhooks *webhook.Hooks
+	shared   *shared.Shared // nil without Redis
 	exporter *export.Exporter
 	api      *httpapi.API
+	served   atomic.Pointer[httpapi.API] // api, for those who began before it
 	server   *http.Server
 	draining atomic.Bool
 	failed   chan error
 	ending   chan struct{} // closed when the end has begun
 
 	stopQueue func() // nil until there is a queue
+	stopJobs  func() // nil until there is a door
 }
 
 func (n *running) start(ctx context.Context) error {
@@ -172,9 +180,12 @@ func (n *running) startHTTP(metrics *httpapi.Metrics) error {
 	n.journal = httpapi.NewJournal(n.node.Own(), Clock{}, n.log)
 	config := httpapi.Config{
 		Node: n.node, Clock: Clock{}, Rand: n.proc.Rand, Log: n.log, Metrics: metrics, TrustedProxies: n.proxies,
-		Journal: n.journal, Queue: door{n.queue}, Desk: n.desk,
+		Journal: n.journal, Queue: door{n.queue}, Desk: n.desk, Jobs: work{n.jobs}, Webhooks: hooks{n.webhooks},
 		Archive: n.node, Exports: exports{n.exporter}, Watcher: n.node,
 		StreamLimits: stream.Limits{PerPerson: int(n.StreamPerPerson), PerNode: int(n.StreamClients)},
+	}
+	if err := n.share(&config); err != nil {
+		return err
 	}
 	if len(n.targets) > 0 {
 		config.Exported = n.exporter.Exported
@@ -194,6 +205,8 @@ func (n *running) startHTTP(metrics *httpapi.Metrics) error {
 	if n.api, err = httpapi.New(config); err != nil {
 		return err
 	}
+	n.served.Store(n.api)
+	n.runJobs()
 	n.server = httpapi.NewServer(n.unlessDraining(n.api), n.log)
 	n.server.TLSConfig = n.tls
 	go func() {
@@ -272,6 +285,7 @@ func (n *running) shutdown() error {
 		streams.Wait()
 		n.stopExport(ctx)
 		n.closeJournal()
+		n.stopJobs()
 		n.stopQueue()
 		err := n.node.Shutdown(ctx)
 		if n.debug != nil {
@@ -309,6 +323,9 @@ func (n *running) closeJournal() {
 // but tests and their ports go on.
 func (n *running) abandon() {
 	n.stopExport(context.Background())
+	if n.stopJobs != nil {
+		n.stopJobs()
+	}
 	if n.stopQueue != nil {
 		n.stopQueue()
 	}

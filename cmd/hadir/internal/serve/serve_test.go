@@ -22,6 +22,7 @@ import (
 	"go.uber.org/goleak"
 
 	"hadir/attendance"
+	"hadir/cluster"
 	"hadir/store"
 )
 
@@ -149,6 +150,10 @@ func TestHaltEndsWhateverHangs(t *testing.T) {
 	halter(&out, func(c int) { code = c })(errors.New("disk\nis gone"))
 	if got := out.String(); code != 1 || got != "hadir: halted: disk is gone\n" {
 		t.Fatalf("code %d, %q", code, got)
+	}
+	halter(io.Discard, func(c int) { code = c })(fmt.Errorf("%w: %w", cluster.ErrRetired, cluster.ErrRemoved))
+	if code != ExitRetired {
+		t.Fatalf("code %d of a retired node", code)
 	}
 	s := stuck{make(chan struct{})}
 	code = -1

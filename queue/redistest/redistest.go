@@ -1,4 +1,5 @@
-package mirror
+// Package redistest gives tests a Redis of their own, where there is one on the machine.
+package redistest
 
 import (
 	"context"
@@ -15,20 +16,21 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// server is a Redis of our own.
-type server struct {
+// Server is a process on a free loopback port, and a client of it.
+type Server struct {
 	t    *testing.T
 	port string
-	dir  string
+	Dir  string // where it keeps its files
 	args []string
 	cmd  *exec.Cmd
 	*redis.Client
 }
 
-var safe = []string{"--appendonly", "yes", "--appendfsync", "always", "--maxmemory-policy", "noeviction"}
+// Safe are the arguments with which Redis keeps what it has through a power cut.
+var Safe = []string{"--appendonly", "yes", "--appendfsync", "always", "--maxmemory-policy", "noeviction"}
 
-// startRedis starts one on a free port.
-func startRedis(t *testing.T, args ...string) *server {
+// Start starts one, or skips the test where there is none and none is required.
+func Start(t *testing.T, args ...string) *Server {
 	t.Helper()
 	if _, err := exec.LookPath("redis-server"); err != nil {
 		if slices.Contains(strings.Split(os.Getenv("HADIR_TEST_REQUIRE"), ","), "redis") {
@@ -47,52 +49,55 @@ func startRedis(t *testing.T, args ...string) *server {
 	if err := l.Close(); err != nil {
 		t.Fatal(err)
 	}
-	s := &server{t: t, port: port, dir: t.TempDir(), args: args}
+	s := &Server{t: t, port: port, Dir: t.TempDir(), args: args}
 	s.Client = redis.NewClient(&redis.Options{Addr: "127.0.0.1:" + port, MaxRetries: -1})
 	t.Cleanup(func() {
-		s.kill()
+		s.Kill()
 		if err := s.Close(); err != nil {
 			t.Error(err)
 		}
 	})
-	s.start()
+	s.Restart()
 	return s
 }
 
-// start starts the process on the same port and directory.
-func (s *server) start() {
+// Restart starts the process on the same port and directory.
+func (s *Server) Restart() {
 	s.t.Helper()
-	args := append([]string{"--bind", "127.0.0.1", "--port", s.port, "--dir", s.dir, "--save", "", "--daemonize", "no"}, s.args...)
+	args := append([]string{"--bind", "127.0.0.1", "--port", s.port, "--dir", s.Dir, "--save", "", "--daemonize", "no"}, s.args...)
 	s.cmd = exec.Command("redis-server", args...)
 	if err := s.cmd.Start(); err != nil {
 		s.t.Fatal(err)
 	}
-	await(s.t, "redis answers", func() bool { return s.Ping(context.Background()).Err() == nil })
+	Await(s.t, "redis answers", func() bool { return s.Ping(context.Background()).Err() == nil })
 }
 
-func (s *server) kill() {
+// Kill ends the process at once.
+func (s *Server) Kill() {
 	if s.cmd != nil {
-		s.signal(syscall.SIGKILL)
+		s.Signal(syscall.SIGKILL)
 		_ = s.cmd.Wait() // killed
 		s.cmd = nil
 	}
 }
 
-func (s *server) signal(sig syscall.Signal) {
+// Signal sends a signal to the process.
+func (s *Server) Signal(sig syscall.Signal) {
 	if err := s.cmd.Process.Signal(sig); err != nil {
 		s.t.Error(err)
 	}
 }
 
-func (s *server) do(args ...any) {
+// Must sends a command that must not fail.
+func (s *Server) Must(args ...any) {
 	s.t.Helper()
 	if err := s.Do(context.Background(), args...).Err(); err != nil {
 		s.t.Fatalf("%v: %v", args, err)
 	}
 }
 
-// await waits for a condition, generously.
-func await(t *testing.T, what string, ok func() bool) {
+// Await waits for a condition, generously.
+func Await(t *testing.T, what string, ok func() bool) {
 	t.Helper()
 	for end := time.Now().Add(40 * time.Second); time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
 		if ok() {
@@ -102,7 +107,8 @@ func await(t *testing.T, what string, ok func() bool) {
 	t.Fatal("it never came: " + what)
 }
 
-func url(s *server) *redis.Options {
+// URL gives where it is, as options of a client.
+func (s *Server) URL() *redis.Options {
 	o, err := redis.ParseURL(fmt.Sprintf("redis://127.0.0.1:%s/0", s.port))
 	if err != nil {
 		s.t.Fatal(err)

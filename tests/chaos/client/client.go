@@ -1,8 +1,10 @@
-package harness
+package client
 
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -22,8 +24,13 @@ type Client struct {
 
 // NewHTTP makes a client for many connections to few hosts, without retries of
 // its own making.
-func NewHTTP() *http.Client {
+func NewHTTP() *http.Client { return NewHTTPS(nil) }
+
+// NewHTTPS is NewHTTP that trusts these authorities, those of the machine where it
+// is nil.
+func NewHTTPS(trusted *x509.CertPool) *http.Client {
 	return &http.Client{Transport: &http.Transport{
+		TLSClientConfig:     &tls.Config{RootCAs: trusted, MinVersion: tls.VersionTLS12},
 		DialContext:         (&net.Dialer{Timeout: 2 * time.Second}).DialContext,
 		MaxIdleConnsPerHost: 512, IdleConnTimeout: 30 * time.Second, DisableCompression: true,
 	}}
@@ -60,11 +67,17 @@ func (a *Answer) Code() string {
 	return p.Code
 }
 
+// CSV is a body of that type.
+type CSV []byte
+
 // Do sends a request. body is sent as JSON, bytes and strings as they are.
 func (c Client) Do(ctx context.Context, method, path, key string, body any) (*Answer, error) {
 	var in io.Reader
+	mediaType := "application/json"
 	switch b := body.(type) {
 	case nil:
+	case CSV:
+		in, mediaType = bytes.NewReader(b), "text/csv; charset=utf-8"
 	case []byte:
 		in = bytes.NewReader(b)
 	case string:
@@ -85,7 +98,7 @@ func (c Client) Do(ctx context.Context, method, path, key string, body any) (*An
 	// one of its signs.
 	req.GetBody = nil
 	if body != nil {
-		req.Header.Set("Content-Type", "application/json")
+		req.Header.Set("Content-Type", mediaType)
 	}
 	if key != "" {
 		req.Header.Set("Idempotency-Key", key)
@@ -183,8 +196,17 @@ type View struct {
 		Healthy          bool `json:"healthy"`
 		FailureTolerance int  `json:"failure_tolerance"`
 	} `json:"health"`
-	Warnings []string     `json:"warnings"`
-	Nodes    []ViewedNode `json:"nodes"`
+	Warnings  []string         `json:"warnings"`
+	Nodes     []ViewedNode     `json:"nodes"`
+	Elections []ViewedElection `json:"elections"` // newest first, as that node saw them
+}
+
+// ViewedElection is an election in a view.
+type ViewedElection struct {
+	Term         uint64    `json:"term"`
+	Leader       string    `json:"leader"`
+	At           time.Time `json:"at"`
+	LeaderlessMS int64     `json:"leaderless_ms"`
 }
 
 // ViewedNode is a member in a view.
