@@ -91,7 +91,7 @@ test-full: ## everything that rotates in CI, whole: 200 000 property cases, ever
 	$(MAKE) check-cross CROSS="darwin/arm64 linux/arm64"
 
 .PHONY: check
-check: check-format check-ui check-modules check-generated check-mutants check-cross lint check-vulnerabilities ## format, modules, generated code, stale mutants, cross builds, lint, vulnerabilities
+check: check-format check-ui check-modules check-generated check-mutants check-cross lint check-deploy check-vulnerabilities ## format, modules, generated code, stale mutants, cross builds, lint, files of deploy/, vulnerabilities
 
 .PHONY: check-format
 check-format:
@@ -144,6 +144,10 @@ check-cross:
 .PHONY: lint
 lint: $(GOLANGCI) ## golangci-lint, go vet in it
 	$(GOLANGCI) run ./...
+
+.PHONY: check-deploy
+check-deploy:
+	@tests/deploy/check.sh
 
 # Where there is a timeout command (not on a Mac), a silent network ends the wait too.
 TIMEOUT120 := $(if $(shell command -v timeout),timeout 120)
@@ -205,6 +209,25 @@ endif
 .PHONY: screenshots
 screenshots: assets ## pictures of every page into screenshots/ (needs Chromium)
 	go run ./tests/browser/screenshots
+
+IMAGE   ?= hadir:dev
+COMPOSE ?= $(if $(shell docker compose version 2>/dev/null),docker compose,docker-compose)
+
+.PHONY: docker
+docker: ## the image IMAGE (hadir:dev; DOCKER_FLAGS: more for docker build)
+	DOCKER_BUILDKIT=1 docker build -t $(IMAGE) --build-arg VERSION=$(VERSION) --build-arg COMMIT=$(COMMIT) $(DOCKER_FLAGS) .
+
+.PHONY: secrets
+secrets: ## once, for Compose: keys, passwords, certificate (HOSTS="absen.lan 192.168.1.10") into secrets/
+	@HADIR_IMAGE=$(IMAGE) deploy/secrets.sh $(HOSTS)
+
+.PHONY: up
+up: ## the whole system with Compose, after make docker secrets
+	$(COMPOSE) up -d --no-build
+
+.PHONY: down
+down: ## ends it; the data stays
+	$(COMPOSE) down
 
 .PHONY: clean
 clean: ## what make built, pinned tools included
