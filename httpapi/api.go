@@ -206,6 +206,9 @@ func New(c Config) (*API, error) {
 	if c.Tally != nil {
 		a.tallier = newTallier(a)
 	}
+	if a.push != nil {
+		a.push.start()
+	}
 	return a, nil
 }
 

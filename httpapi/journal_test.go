@@ -142,7 +142,12 @@ func TestJournalSources(t *testing.T) {
 // one that fails loses details, not counts.
 func TestJournalWithoutADisk(t *testing.T) {
 	j, to, clock := newTestJournal()
-	to.hold = make(chan struct{})
+	// It fails from the beginning: on a busy machine the journal's own timer writes
+	// between any two lines of this test.
+	release := make(chan struct{})
+	to.mu.Lock()
+	to.hold, to.err = release, errors.New("no space left on device")
+	to.mu.Unlock()
 	writing := make(chan struct{})
 	go func() {
 		defer close(writing)
@@ -158,16 +163,15 @@ func TestJournalWithoutADisk(t *testing.T) {
 	if waiting > journalWaiting || counted != 1 {
 		t.Errorf("%d rows and %d counts wait", waiting, counted)
 	}
-	close(to.hold)
+	close(release)
 	<-writing
-	to.mu.Lock()
-	to.hold, to.err = nil, errors.New("no space left on device")
-	to.mu.Unlock()
 	j.write()
+	j.writing.Lock() // the timer's write holds what waits in its hands
 	if j.mu.Lock(); len(j.rows) != 0 || len(j.counts) != 1 || !j.due {
 		t.Errorf("after an error %d rows and %d counts wait", len(j.rows), len(j.counts))
 	}
 	j.mu.Unlock()
+	j.writing.Unlock()
 	to.mu.Lock()
 	to.err = nil
 	to.mu.Unlock()

@@ -72,9 +72,13 @@ func newPushes(a *API) (*pushes, error) {
 	p.watch.Subscribe(func(fsm.Commit) { p.hub.Wake() })
 	p.hub.Wake() // for what was committed meanwhile
 	p.life, p.end = context.WithCancel(context.Background())
+	return p, nil
+}
+
+// start begins to feed topics, once the API is whole: they show parts of it.
+func (p *pushes) start() {
 	p.wg.Go(p.feed)
 	p.wg.Go(p.feedQueue)
-	return p, nil
 }
 
 // close ends the streams and what feeds them.

@@ -67,7 +67,7 @@ type client struct {
 	marked  atomic.Int64  // when the last mark was sent
 	pinged  atomic.Int64  // when the last ping was sent
 	placed  atomic.Bool   // it has its place
-	live    atomic.Bool   // it had caught up with the memory
+	live    atomic.Bool   // it had caught up, to within MaxBehind
 	writing atomic.Bool
 	alive   atomic.Int64 // when the last pong came
 
@@ -427,7 +427,9 @@ func (c *client) events(out *cut) *farewell {
 		return nil
 	}
 	if h.log.gather(out, a, h.maxWrite) {
-		c.live.Store(true)
+		if _, head := h.log.at(); head < out.next+h.cfg.Limits.MaxBehind {
+			c.live.Store(true)
+		}
 		return nil
 	}
 	begin, from, dense := len(out.own), out.next, true

@@ -317,6 +317,28 @@ func TestSlow(t *testing.T) {
 	}
 }
 
+// Who resumes from far behind is not slow as long as it catches up.
+func TestCatchingUpIsNotSlow(t *testing.T) {
+	const events, most = 20, 5
+	s := newSource()
+	h := still(t, s, newClock(), func(c *Config) { c.Limits.MaxBehind = most })
+	for range events {
+		commit(h, s, 7, Rights{})
+	}
+	h.maxWrite, h.spawn = 1, func(func()) {}
+	c, _ := sit(t, h, 2, admin(2).at(epochNow, 0))
+	steps := 0
+	for c.step(false) {
+		steps++
+		if passed := c.passed.Load(); c.live.Load() != (events-passed <= most) {
+			t.Errorf("after event %d of %d: live %v", passed, events, c.live.Load())
+		}
+	}
+	if steps < events || !c.live.Load() {
+		t.Errorf("%d steps, live %v", steps, c.live.Load())
+	}
+}
+
 func TestLastWords(t *testing.T) {
 	s := newSource()
 	h := still(t, s, newClock(), nil)

@@ -78,7 +78,8 @@ func newSite(t *testing.T) *site {
 	}
 	s := &site{
 		t: t, dir: t.TempDir(), project: fmt.Sprintf("hadir-test-%d", os.Getpid()), compose: compose,
-		net: "172.30.83", front: "https://" + harness.Loopback(ports+1),
+		// Another one than a project that is up, most likely.
+		net: fmt.Sprintf("172.30.%d", 96+os.Getpid()%128), front: "https://" + harness.Loopback(ports+1),
 	}
 	for _, name := range []string{"docker-compose.yml", ".env.example", "deploy"} {
 		if out, err := exec.Command("cp", "-r", filepath.Join(root, name), s.dir).CombinedOutput(); err != nil {

@@ -440,17 +440,25 @@ func TestSizes(t *testing.T) {
 func TestAMorningPasses(t *testing.T) {
 	f := startFront(t)
 	const people = 1500
+	// Faster than the limit by far, and no more at a time than a busy machine bears.
 	signIns := func(n int) (answers []got) {
 		t.Helper()
+		left := make(chan struct{}, n)
+		for range n {
+			left <- struct{}{}
+		}
+		close(left)
 		var mu sync.Mutex
 		var wg sync.WaitGroup
 		var failed error
-		for range n {
+		for range 32 {
 			wg.Go(func() {
-				out, err := f.ask(t.Context(), "POST", "/api/v1/session", "{}")
-				mu.Lock()
-				defer mu.Unlock()
-				answers, failed = append(answers, out), errors.Join(failed, err)
+				for range left {
+					out, err := f.ask(t.Context(), "POST", "/api/v1/session", "{}")
+					mu.Lock()
+					answers, failed = append(answers, out), errors.Join(failed, err)
+					mu.Unlock()
+				}
 			})
 		}
 		wg.Wait()
