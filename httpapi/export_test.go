@@ -258,3 +258,6 @@ func (r Results) Bytes() int {
 	defer r.mu.Unlock()
 	return r.bytes
 }
+
+// ForgetResults has nothing kept any more. Nobody may ask meanwhile.
+func (a *API) ForgetResults() { a.results = newResults(a.Cache) }

@@ -163,7 +163,7 @@ func TestReport(t *testing.T) {
 		t.Errorf("bad input began something: %+v", f.jobs)
 	}
 	// Who asked for it has to be an administrator when it is done, too.
-	w.want(w.do(adminID, "POST", "/api/v1/reports", `{"from":"2026-11-01","user_id":3}`), http.StatusAccepted, "")
+	w.want(w.do(adminID, "POST", "/api/v1/reports", `{"from":"2026-11-01","to":"2099-12-31","user_id":3,"min_index":1}`), http.StatusAccepted, "")
 	f.mu.Lock()
 	f.tasks[1].Owner = teacherID
 	f.mu.Unlock()

@@ -165,3 +165,30 @@ func TestResultsAreBounded(t *testing.T) {
 		t.Error("one that is too large is kept")
 	}
 }
+
+// BenchmarkHeavyReads shows what a kept answer saves: the file of 10 000 records, and a
+// page that a name filters out of them: of nobody who was there.
+func BenchmarkHeavyReads(b *testing.B) {
+	w := newWorld(b)
+	w.clock.freeze()
+	w.bulk(10_000)
+	token := w.tokenOf(adminID)
+	for _, question := range []string{"?format=csv", "?q=gone"} {
+		for _, kept := range []bool{false, true} {
+			b.Run(fmt.Sprintf("%s/kept=%v", question[1:4], kept), func(b *testing.B) {
+				for b.Loop() {
+					if !kept {
+						w.api.ForgetResults()
+					}
+					r := httptest.NewRequest(http.MethodGet, "/api/v1/attendances"+question, nil)
+					r.Header.Set("Authorization", "Bearer "+token)
+					to := httptest.NewRecorder()
+					w.api.ServeHTTP(to, r)
+					if to.Code != http.StatusOK {
+						b.Fatal(to.Code, to.Body)
+					}
+				}
+			})
+		}
+	}
+}

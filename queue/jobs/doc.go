@@ -17,7 +17,8 @@
 //	          retrying → failed → (a person) → waiting, or gone
 //
 // A failure that wraps [ErrPermanent] is not tried again. A job that is retried by a
-// person changes its state: it is the same one, and gets all its tries anew.
+// person changes its state: it is the same one. In memory it gets all its tries anew,
+// in Redis one more, because asynq goes on counting.
 //
 // # Invariants
 //

@@ -238,6 +238,19 @@ func (j *Jobs) List(ctx context.Context) (all []Job, away []string) {
 	return all, away
 }
 
+// Counts gives how many jobs there are in each state: those in the memory of this node
+// and, where it can be asked, in Redis, which are the same for all nodes.
+func (j *Jobs) Counts() map[State]int {
+	counts := map[State]int{Waiting: 0, Running: 0, Retrying: 0, Done: 0, Failed: 0}
+	for _, job := range j.memory.list() {
+		counts[job.State]++
+	}
+	if j.shared != nil {
+		j.shared.count(counts)
+	}
+	return counts
+}
+
 // place is where a job is, as its name says.
 type place int
 

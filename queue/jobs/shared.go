@@ -216,6 +216,26 @@ func (s *shared) list() (all []Job, err error) {
 	return all, nil
 }
 
+// count adds what Redis has, if it can be asked.
+func (s *shared) count(to map[State]int) {
+	d, err := s.enter()
+	if err != nil {
+		return
+	}
+	info, err := s.look.GetQueueInfo(d.queue)
+	if errors.Is(err, asynq.ErrQueueNotFound) {
+		return
+	} else if err != nil {
+		_ = s.away(err) // the way is closed for a moment
+		return
+	}
+	to[Waiting] += info.Pending + info.Scheduled
+	to[Running] += info.Active
+	to[Retrying] += info.Retry
+	to[Done] += info.Completed
+	to[Failed] += info.Archived
+}
+
 func (s *shared) act(ctx context.Context, id string, dismiss bool) (found bool, err error) {
 	d, err := s.enter()
 	if err != nil {

@@ -19,7 +19,8 @@
 //     stream are sent to other nodes (4001).
 //  2. Requests under way are answered, for half of the time at most, and the door
 //     journal is written. Exports end with the batch that is under way, or are cut
-//     off and rolled back. The queue stops; what is not decided waits on the disk.
+//     off and rolled back. Jobs, webhooks and the queue stop: what is not decided
+//     waits on the disk, and the next leader delivers what is not delivered.
 //  3. cluster.Node.Shutdown: leadership is handed over, files are closed.
 //  4. Exit 0. What hangs until the time is over is left, with a line and exit 1:
 //     every file is safe against that.

@@ -7,6 +7,8 @@ import (
 	"strconv"
 	"sync"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"hadir/attendance"
 	"hadir/httpapi"
 	"hadir/queue/jobs"
@@ -20,6 +22,26 @@ func (n *running) newJobs(keys [][]byte) (err error) {
 		return err
 	}
 	return n.newWebhooks()
+}
+
+// jobCollector tells how many jobs there are, at each scrape.
+type jobCollector struct {
+	jobs *jobs.Jobs
+	desc *prometheus.Desc
+}
+
+func newJobCollector(j *jobs.Jobs) jobCollector {
+	return jobCollector{j, prometheus.NewDesc("hadir_jobs", "Jobs by state: of this node, and of all that Redis has.", []string{"state"}, nil)}
+}
+
+// Describe implements prometheus.Collector.
+func (c jobCollector) Describe(to chan<- *prometheus.Desc) { to <- c.desc }
+
+// Collect implements prometheus.Collector.
+func (c jobCollector) Collect(to chan<- prometheus.Metric) {
+	for state, n := range c.jobs.Counts() {
+		to <- prometheus.MustNewConstMetric(c.desc, prometheus.GaugeValue, float64(n), string(state))
+	}
 }
 
 // runJobs has jobs done, webhooks delivered, and the way to what is shared kept open,

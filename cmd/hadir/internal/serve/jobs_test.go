@@ -6,9 +6,14 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
+	"net/http"
+	"os"
+	"path/filepath"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 
 	"hadir/attendance"
@@ -136,6 +141,9 @@ func TestFailedJobsAreInTheQueue(t *testing.T) {
 			printer.mu.Unlock()
 			begin("report")
 			begin("import")
+			if n := j.Counts()[jobs.Failed]; n < 2 {
+				t.Errorf("%d jobs have failed", n)
+			}
 			failed, _ = view()
 			reason := ""
 			for _, f := range failed {
@@ -153,6 +161,15 @@ func TestFailedJobsAreInTheQueue(t *testing.T) {
 			if left, _ := view(); len(left) != 0 {
 				t.Errorf("left: %+v", left)
 			}
+			// The first ones may have failed at the node, before it had reached Redis.
+			listed := make(map[jobs.State]int)
+			all, _ := j.List(t.Context())
+			for _, job := range all {
+				listed[job.State]++
+			}
+			if counts := j.Counts(); counts[jobs.Failed] != listed[jobs.Failed] || counts[jobs.Done] != listed[jobs.Done] || counts[jobs.Done] == 0 {
+				t.Errorf("jobs by state: %v, listed %v", counts, listed)
+			}
 		})
 	}
 }
@@ -168,5 +185,32 @@ func TestJobErrors(t *testing.T) {
 	}
 	if jobError(nil) != nil || !errors.Is(jobError(context.Canceled), context.Canceled) {
 		t.Error("other errors stay what they are")
+	}
+}
+
+// TestShutdownWithARedisThatHangs: nothing of what uses Redis holds up the end.
+func TestShutdownWithARedisThatHangs(t *testing.T) {
+	r, dir := redistest.Start(t), t.TempDir()
+	secret := filepath.Join(dir, "password")
+	if err := os.WriteFile(secret, []byte("rahasia sekali\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	url, stop := start(t, Options{
+		NodeID: "n1", DataDir: filepath.Join(dir, "data"), AdminEmail: "kepala@sekolah.example", AdminPasswordFile: secret, HTTPAddr: "127.0.0.1:0", PeerAddr: "127.0.0.1:0", GossipAddr: "127.0.0.1:0", BootstrapExpect: 1,
+		RaftMultiplier: 1, TimeZone: "Asia/Jakarta", LogLevel: "info", LogFormat: "json", RedisURL: "redis://" + r.URL().Addr + "/0",
+	})
+	redistest.Await(t, "redis takes copies", func() bool {
+		resp, err := http.Get(url + "/metrics")
+		if err != nil {
+			return false
+		}
+		defer resp.Body.Close()
+		text, err := io.ReadAll(resp.Body)
+		return err == nil && strings.Contains(string(text), "hadir_mirror_up 1") && strings.Contains(string(text), `hadir_jobs{state="failed"} 0`)
+	})
+	r.Signal(syscall.SIGSTOP)
+	defer r.Signal(syscall.SIGCONT)
+	if err := stop(); err != nil {
+		t.Error(err)
 	}
 }

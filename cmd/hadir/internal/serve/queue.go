@@ -66,7 +66,7 @@ func (n *running) startQueue(metrics *httpapi.Metrics) error {
 		return err
 	}
 	n.desk = desk{n.queue, n.mirror, n.jobs, keys, func() attendance.ClusterID { return n.node.Status().Cluster }}
-	if err := metrics.Register(newQueueCollector(n.queue)); err != nil {
+	if err := errors.Join(metrics.Register(newQueueCollector(n.queue)), metrics.Register(newJobCollector(n.jobs))); err != nil {
 		return err
 	}
 	if d := outbox.Depth(); d.Waiting+d.Failed > 0 {

@@ -285,8 +285,10 @@ func (n *running) shutdown() error {
 		streams.Wait()
 		n.stopExport(ctx)
 		n.closeJournal()
-		n.stopJobs()
-		n.stopQueue()
+		var background sync.WaitGroup // each waits for a Redis that hangs
+		background.Go(n.stopJobs)
+		background.Go(n.stopQueue)
+		background.Wait()
 		err := n.node.Shutdown(ctx)
 		if n.debug != nil {
 			n.debug.Close() //nolint:errcheck // nothing of value is on it
