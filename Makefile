@@ -206,6 +206,14 @@ else
 	@echo "bench: there is no tests/bench yet"
 endif
 
+.PHONY: chaos
+chaos: build ## a demo is broken under load for a minute; the report goes to chaos-report/ (CHAOS: arguments)
+	@bin/hadir chaos --out chaos-report $(CHAOS)
+
+.PHONY: chaos-full
+chaos-full: build ## three seeds, three minutes each
+	@for seed in 1 2 3; do bin/hadir chaos --out chaos-report --duration 3m --seed $$seed; done
+
 .PHONY: screenshots
 screenshots: assets ## pictures of every page into screenshots/ (needs Chromium)
 	go run ./tests/browser/screenshots

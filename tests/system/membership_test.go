@@ -334,9 +334,12 @@ func TestGrowAndShrink(t *testing.T) {
 // rotateKey changes the cluster's key in three rounds, node by node, under load.
 // Every tap gets its decision, and nobody meets a 5xx.
 func rotateKey(t *testing.T, c *harness.Cluster) {
-	follow(t, c, c.Nodes[0], recipeRotate, "hadir keygen")
+	follow(t, c, c.Nodes[0], recipeRotate, "(umask 077 && hadir keygen")
 	next, err := os.ReadFile(filepath.Join(home(c.Nodes[0]), "next.key"))
 	must(t, err)
+	if info, err := os.Stat(filepath.Join(home(c.Nodes[0]), "next.key")); err != nil || info.Mode().Perm() != 0o600 {
+		t.Errorf("others may read the new key: %v, %v", info.Mode(), err)
+	}
 	for _, n := range c.Nodes[1:] {
 		must(t, os.WriteFile(filepath.Join(home(n), "next.key"), next, 0o600))
 	}

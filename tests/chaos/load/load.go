@@ -127,7 +127,7 @@ func (l *Load) try(op *Op, base string, body client.Tap) (final bool) {
 	t := Try{URL: base, After: start.Sub(op.Start), Took: now.Sub(start)}
 	if err != nil {
 		t.Answer = err.Error()
-		l.note(op, t, now)
+		l.note(op, t)
 		return false
 	}
 	t.Status = a.Status
@@ -141,7 +141,7 @@ func (l *Load) try(op *Op, base string, body client.Tap) (final bool) {
 		if d.Status == "queued" && !asked {
 			l.record(op, now)
 		}
-		l.note(op, t, now)
+		l.note(op, t)
 		return false
 	}
 	l.mu.Lock()
@@ -202,7 +202,7 @@ func (l *Load) record(op *Op, now time.Time) {
 	}
 }
 
-func (l *Load) note(op *Op, t Try, now time.Time) {
+func (l *Load) note(op *Op, t Try) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	op.Tries = append(op.Tries, t)

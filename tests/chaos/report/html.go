@@ -105,7 +105,8 @@ func (r *Report) chart() chart {
 				continue
 			}
 			title := fmt.Sprintf("%s %s (%s), %.1f … %.1f s. %s", f.Kind, f.Part, f.Episode, float64(f.BeganMS)/1000, float64(f.EndedMS)/1000, f.Error)
-			c.Boxes = append(c.Boxes, box{x(f.BeganMS), y, max(2, x(f.EndedMS)-x(f.BeganMS)), laneHeight, "fault", strings.TrimSpace(title), string(f.Kind)})
+			width := max(2, x(f.EndedMS)-x(f.BeganMS))
+			c.Boxes = append(c.Boxes, box{x(f.BeganMS), y, width, laneHeight, "fault", strings.TrimSpace(title), fitting(string(f.Kind), width)})
 		}
 		y += laneHeight + laneGap
 	}
@@ -117,6 +118,18 @@ func (r *Report) chart() chart {
 		c.Ticks = append(c.Ticks, tick{x(ms), fmt.Sprintf("%d s", ms/1000)})
 	}
 	return c
+}
+
+// fitting gives as much of a word as fits: all, two letters, which tell the kinds
+// apart, or nothing.
+func fitting(word string, width float64) string {
+	const letter, margin = 6.5, 4
+	for _, n := range []int{len(word), 2} {
+		if n <= len(word) && float64(n)*letter+margin <= width {
+			return word[:n]
+		}
+	}
+	return ""
 }
 
 // bars draws what became of the taps of each second.

@@ -9,25 +9,39 @@ import (
 	"hadir/tests/chaos/load"
 )
 
-// What hadir chaos shares with the tests, under the names that the tests use.
+// hadir chaos shares these with the tests, which know them by the names below.
 type (
-	Answer     = client.Answer
+	// Answer is client.Answer.
+	Answer = client.Answer
+	// Attendance is client.Attendance.
 	Attendance = client.Attendance
-	Client     = client.Client
-	Decision   = client.Decision
-	Frame      = client.Frame
-	Refused    = client.Refused
-	Socket     = client.Socket
-	Tap        = client.Tap
-	View       = client.View
+	// Client is client.Client.
+	Client = client.Client
+	// Decision is client.Decision.
+	Decision = client.Decision
+	// Frame is client.Frame.
+	Frame = client.Frame
+	// Refused is client.Refused.
+	Refused = client.Refused
+	// Socket is client.Socket.
+	Socket = client.Socket
+	// Tap is client.Tap.
+	Tap = client.Tap
+	// View is client.View.
+	View = client.View
+	// ViewedNode is client.ViewedNode.
 	ViewedNode = client.ViewedNode
-
-	Follower   = load.Follower
-	Load       = load.Load
+	// Follower is load.Follower.
+	Follower = load.Follower
+	// Load is load.Load.
+	Load = load.Load
+	// Op is load.Op.
+	Op = load.Op
+	// Try is load.Try.
+	Try = load.Try
+	// LoadConfig is load.Config.
 	LoadConfig = load.Config
-	Op         = load.Op
-	Try        = load.Try
-
+	// Verdict is judge.Verdict.
 	Verdict = judge.Verdict
 )
 

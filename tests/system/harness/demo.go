@@ -75,6 +75,9 @@ func StartDemo(ctx context.Context, o DemoOptions) (*Demo, error) {
 	})
 }
 
+// InfoFile gives where the demo writes its description.
+func (d *Demo) InfoFile() string { return d.file }
+
 // Info reads the newest description.
 func (d *Demo) Info() (Info, error) {
 	var info Info

@@ -145,6 +145,21 @@ func TestKillAndReplace(t *testing.T) {
 	}
 }
 
+// TestStopIsPolite: a child that is asked to end does so in good order.
+func TestStopIsPolite(t *testing.T) {
+	f := newFixture(t)
+	f.add(t, "n1", "polite").expect(t, "up")
+	if err := f.Stop("n1"); err != nil {
+		t.Fatal(err)
+	}
+	if e := f.event(t, "n1", Dead); !e.Meant || e.Err != nil {
+		t.Fatalf("event %+v", e)
+	}
+	if err := f.Stop("n1"); !errors.Is(err, ErrGone) {
+		t.Fatalf("a dead child was stopped: %v", err)
+	}
+}
+
 func TestFreezeAndThaw(t *testing.T) {
 	f := newFixture(t)
 	f.add(t, "n1", "polite").expect(t, "up")
