@@ -300,7 +300,7 @@ func TestDelivery(t *testing.T) {
 	h.lead("b")
 	h.note("x", "3")
 	e.await("1", "2", "3")
-	b.ready()
+	redistest.Await(t, "the mark follows again", func() bool { return h.mark("h") == 6 })
 	if s := a.status(); s.Node != "b" || s.Seq != 6 || s.Lag != 0 || s.Reason != "" || !slices.Equal(s.Kinds, []string{"audit.noted"}) {
 		t.Errorf("as a sees it: %+v", s)
 	}

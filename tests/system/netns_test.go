@@ -17,10 +17,12 @@ type network struct {
 	names, hosts []string
 }
 
-func ip(args ...string) error {
-	out, err := exec.Command("ip", args...).CombinedOutput()
+func ip(args ...string) error { return call("ip", args...) }
+
+func call(program string, args ...string) error {
+	out, err := exec.Command(program, args...).CombinedOutput()
 	if err != nil {
-		return fmt.Errorf("ip %s: %w: %s", strings.Join(args, " "), err, strings.TrimSpace(string(out)))
+		return fmt.Errorf("%s %s: %w: %s", program, strings.Join(args, " "), err, strings.TrimSpace(string(out)))
 	}
 	return nil
 }
@@ -47,6 +49,14 @@ func newNetwork(t *testing.T, nodes int) *network {
 	})
 	must(t, ip("addr", "add", subnet+".254/24", "dev", bridge))
 	must(t, ip("link", "set", bridge, "up"))
+	// Where there are containers, what crosses a bridge is filtered as what is forwarded.
+	pass := []string{"FORWARD", "-i", bridge, "-o", bridge, "-j", "ACCEPT"}
+	must(t, call("iptables", append([]string{"-w", "-I"}, pass...)...))
+	t.Cleanup(func() {
+		if err := call("iptables", append([]string{"-w", "-D"}, pass...)...); err != nil {
+			t.Error(err)
+		}
+	})
 	n := &network{}
 	for i := range nodes {
 		name, host := fmt.Sprintf("hd%dn%d", id, i+1), fmt.Sprintf("%s.%d", subnet, i+1)
