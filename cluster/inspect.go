@@ -73,8 +73,11 @@ func Inspect(dir string, events int) (Inspection, error) {
 		return in, fmt.Errorf("%s is no directory: give a node's data directory", dir)
 	}
 	in.Interrupted = errors.Is(checkRecovered(dir), ErrInterrupted)
-	if err := checkRetired(dir); err != nil {
+	switch err := checkRetired(dir); {
+	case errors.Is(err, ErrRetired):
 		in.Retired = err.Error()
+	case err != nil:
+		return in, err
 	}
 	there := make(map[string]bool)
 	for _, name := range recoverFiles[:3] {

@@ -42,11 +42,12 @@ func checkRetired(dir string) error {
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
-	var r retirement
-	if err == nil {
-		err = json.Unmarshal(raw, &r)
-	}
 	if err != nil {
+		// Not ErrRetired: a disk that cannot be read for once must not keep a good node down.
+		return fmt.Errorf("whether this node is retired cannot be read: %w", err)
+	}
+	var r retirement
+	if err := json.Unmarshal(raw, &r); err != nil {
 		return fmt.Errorf("%w, and why cannot be read: %w", ErrRetired, err)
 	}
 	return fmt.Errorf("%w since %s: %s", ErrRetired, r.At.Format(time.RFC3339), r.Reason)

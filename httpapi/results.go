@@ -25,6 +25,7 @@ type Cache interface {
 const (
 	mostResult  = 4 << 20  // bytes of one
 	mostResults = 32 << 20 // bytes of all
+	entryCost   = 512      // bytes that one takes besides its own
 )
 
 // resultKey is the question, who may see what, and the history up to the event that
@@ -88,12 +89,12 @@ func (r *results) keep(key resultKey, body []byte) {
 		return // the same question has the same answer
 	}
 	r.by[key] = r.order.PushFront(&result{key, body})
-	r.bytes += len(body)
+	r.bytes += len(body) + entryCost
 	for r.bytes > mostResults {
 		oldest := r.order.Back()
 		old := r.order.Remove(oldest).(*result)
 		delete(r.by, old.key)
-		r.bytes -= len(old.body)
+		r.bytes -= len(old.body) + entryCost
 	}
 }
 

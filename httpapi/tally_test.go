@@ -54,6 +54,25 @@ func (f *fakeTally) sum(prefix string) (total time.Duration) {
 	return total
 }
 
+// TestImplausibleTally: a Redis whose clock was set back, or that somebody has written
+// to, shuts nobody out.
+func TestImplausibleTally(t *testing.T) {
+	f := &fakeTally{sums: map[string]time.Duration{"pace:user:3": time.Hour}}
+	w := newWorld(t, func(c *httpapi.Config) { c.Tally = f })
+	w.clock.freeze()
+	send := func(n int) reply {
+		return w.do(aniID, "POST", "/api/v1/checkins", `{"type":"bad"}`, "Idempotency-Key", fmt.Sprintf("01930000-0000-7000-8000-0000000%05d", n))
+	}
+	for i := range 60 {
+		w.want(send(i), http.StatusBadRequest, "invalid_body")
+		if i == 0 {
+			await(t, "the tally was asked", func() bool { return f.sum("pace:") > time.Hour })
+		}
+	}
+	await(t, "it was asked again", func() bool { return f.sum("pace:") == time.Hour+60*500*time.Millisecond })
+	w.want(send(60), http.StatusBadRequest, "invalid_body")
+}
+
 // TestPaceOfAllNodes: who has used up their pace at one node has at the others, too.
 func TestPaceOfAllNodes(t *testing.T) {
 	f := &fakeTally{sums: make(map[string]time.Duration)}

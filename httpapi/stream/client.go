@@ -343,7 +343,15 @@ func (c *client) place(out *cut) (bool, *farewell) {
 	case h.now()-c.since < h.cfg.Limits.Wait:
 		return false, nil
 	case h.cfg.Source.Current(h.began.Add(c.since + leaderLag)):
-		// Whatever anybody had been shown before this connection is here by now.
+		// Whatever anybody had been shown before this connection is in the state by now.
+		// It may not be in the memory yet, as after a snapshot.
+		now, err := h.history(h.life, head, 0, nil)
+		switch {
+		case err != nil:
+			return false, c.unreadable(err)
+		case now.Epoch != epoch, p.After <= now.Newest:
+			return false, nil
+		}
 		reset = "future"
 	default:
 		h.cfg.Observe.Resumed("behind")

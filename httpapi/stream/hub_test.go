@@ -102,7 +102,16 @@ func TestPositionAheadOfTheNode(t *testing.T) {
 	clock.advance(2 * time.Second)
 	h.tick()
 	expect(t, w, "hello 4 resetfuture", "progress 1")
-	if fmt.Sprint(results) != "map[behind:1 future:1 ok:1]" {
+	// It is in the state, and on its way from there.
+	s.add(7, Rights{})
+	s.add(7, Rights{})
+	_, w = sit(t, h, 2, admin(2).at("c7f2-1", 6))
+	clock.advance(2 * time.Second)
+	h.tick()
+	expect(t, w)
+	h.round()
+	expect(t, w, "hello 6 ok")
+	if fmt.Sprint(results) != "map[behind:1 future:1 ok:2]" {
 		t.Errorf("resumes: %v", results)
 	}
 }

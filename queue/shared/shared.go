@@ -10,7 +10,7 @@
 // A result is kept under a key that its caller makes of all that it depends on, so a hit
 // is never out of date. What is in Redis is sealed: it is about people, and an answer
 // that somebody else wrote must not be given. A value has at most 4 MiB and is kept for
-// ten minutes.
+// a minute; a node stores 16 MiB in that time at most.
 //
 // # Tallies
 //
@@ -40,8 +40,13 @@ import (
 const (
 	budget     = 100 * time.Millisecond
 	probeEvery = time.Second
-	life       = 10 * time.Minute // of a result
-	mostWrites = 16               // that wait to be stored
+	life       = time.Minute // of a result
+	mostWrites = 16          // that wait to be stored
+
+	// What this node may have stored in one life and a little more. Redis is there for
+	// the copies of taps that wait first of all, and must keep room for them.
+	mostKept  = 16 << 20
+	perSecond = mostKept / int64(life/time.Second)
 
 	// MaxValue bounds a result.
 	MaxValue = 4 << 20
@@ -78,6 +83,7 @@ type Shared struct {
 	up     atomic.Bool
 	site   atomic.Pointer[site]
 	writes chan write
+	kept   atomic.Int64 // bytes that were stored, less perSecond for each second
 }
 
 // site is known once this node is a member of a cluster.
@@ -103,6 +109,7 @@ func (s *Shared) Run(ctx context.Context) {
 	for ctx.Err() == nil {
 		s.probe(ctx)
 		s.wait(ctx, probeEvery)
+		s.kept.Add(-min(perSecond, s.kept.Load()))
 	}
 	s.up.Store(false)
 	wg.Wait()
@@ -205,7 +212,11 @@ func (s *Shared) store(ctx context.Context) {
 				continue
 			}
 			box, err := at.sealer.Seal(w.key, w.value)
+			if s.kept.Load()+int64(len(box)) > mostKept {
+				continue // the next one may be smaller, and each is worth little
+			}
 			if err == nil {
+				s.kept.Add(int64(len(box)))
 				short, cancel := context.WithTimeout(ctx, 10*budget) // nobody waits for it
 				err = s.client.Set(short, at.prefix+"result:"+w.key, box, life).Err()
 				cancel()
