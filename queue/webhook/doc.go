@@ -25,6 +25,8 @@
 //     next event has its turn. The audit trail is told.
 //   - The leader changes: what was delivered after the last mark is delivered again.
 //     A receiver tells by X-Hadir-Id.
+//   - The history is restored: a hook goes on from the mark that came with it, and what
+//     was handed over before is not delivered any more: under its seq is another event.
 //
 // # Invariants
 //

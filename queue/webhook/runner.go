@@ -19,6 +19,7 @@ type runner struct {
 	target string // name of the mark
 
 	leads    bool
+	term     uint64 // in which it leads
 	epoch    string // of the history in which pos is
 	pos      uint64 // everything up to it is settled
 	marked   uint64
@@ -62,32 +63,35 @@ func (r *runner) wait(ctx context.Context, d time.Duration) {
 
 // turn does one piece of work and says how long to wait for the next one.
 func (r *runner) turn(ctx context.Context) time.Duration {
-	if _, ok := r.cfg.Cluster.IsLeader(); !ok {
-		if r.leads {
-			r.leads = false
+	if !r.leading() {
+		term, ok := r.cfg.Cluster.IsLeader()
+		if !ok {
+			r.pause = 0
 			r.show(func(s *Status) { *s = Status{State: Standby} })
+			return idle
 		}
-		return idle
-	}
-	if !r.leads {
-		if err := r.begin(ctx); err != nil {
-			r.cfg.Log.Debug("a webhook does not know yet where to begin", "hook", r.sender.hook.Name, "error", err)
-			return leastPause
+		if err := r.begin(ctx, term); err != nil {
+			return r.failed(fmt.Errorf("where to begin: %w", err))
 		}
 	}
-	events, epoch, last, err := r.next(ctx)
+	events, last, err := r.next(ctx)
 	if err != nil {
 		return r.failed(err)
 	}
+	if !r.leads {
+		return leastPause
+	}
 	for _, e := range events {
-		if _, ok := r.cfg.Cluster.IsLeader(); !ok || ctx.Err() != nil {
+		if !r.leading() || ctx.Err() != nil {
 			return idle
 		}
-		if err := r.deliver(ctx, epoch, e); err != nil {
+		if err := r.deliver(ctx, e); err != nil {
 			return r.failed(err)
 		}
 		r.settled(e.Seq)
-		r.mark(ctx)
+		if r.mark(ctx); !r.leads {
+			return leastPause
+		}
 	}
 	if last > r.pos {
 		r.settled(last)
@@ -99,9 +103,17 @@ func (r *runner) turn(ctx context.Context) time.Duration {
 	return idle
 }
 
+// leading reports whether the node still leads in the term in which the hook began:
+// between two terms another node may have gone on, or the history may have changed.
+func (r *runner) leading() bool {
+	term, ok := r.cfg.Cluster.IsLeader()
+	r.leads = r.leads && ok && term == r.term
+	return r.leads
+}
+
 // begin finds out from where to go on. A hook that nobody knows begins with the next
 // event, and is known from then on.
-func (r *runner) begin(ctx context.Context) error {
+func (r *runner) begin(ctx context.Context, term uint64) error {
 	known := false
 	var at uint64
 	_, err := r.cfg.Cluster.Read(ctx, cluster.Read{}, func(tx *store.ReadTx) error {
@@ -117,16 +129,16 @@ func (r *runner) begin(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	r.leads, r.pos, r.marked, r.refused, r.pause, r.markedAt = true, at, at, 0, 0, r.cfg.Clock.Now()
+	r.leads, r.term, r.pos, r.marked, r.refused, r.pause, r.markedAt = true, term, at, at, 0, 0, r.cfg.Clock.Now()
 	r.show(func(s *Status) { *s = Status{State: Delivering, Seq: at} })
 	return nil
 }
 
 // next gives the next events that the hook wants, and the last one that was looked at.
-func (r *runner) next(ctx context.Context) (events []attendance.Event, epoch string, last uint64, err error) {
+// In another history than that of pos there are none, and the hook begins again.
+func (r *runner) next(ctx context.Context) (events []attendance.Event, last uint64, err error) {
 	_, err = r.cfg.Cluster.Read(ctx, cluster.Read{}, func(tx *store.ReadTx) error {
-		if epoch = epochOf(tx); epoch != r.epoch {
-			r.leads = false // a restore has put back the history, and the mark with it
+		if !r.same(tx) {
 			return nil
 		}
 		var wrong error
@@ -143,12 +155,19 @@ func (r *runner) next(ctx context.Context) (events []attendance.Event, epoch str
 		})
 		return wrong
 	})
-	return events, epoch, last, err
+	return events, last, err
+}
+
+// same reports whether the history is still the one in which pos is: a restore puts it
+// back, and the mark with it.
+func (r *runner) same(tx *store.ReadTx) bool {
+	r.leads = r.leads && epochOf(tx) == r.epoch
+	return r.leads
 }
 
 // deliver has an event taken: by the endpoint, or by those who try it again later.
-func (r *runner) deliver(ctx context.Context, epoch string, e attendance.Event) error {
-	err := r.sender.send(ctx, epoch, e, r.cfg.Clock.Now())
+func (r *runner) deliver(ctx context.Context, e attendance.Event) error {
+	err := r.sender.send(ctx, r.epoch, e, r.cfg.Clock.Now())
 	if err == nil {
 		r.show(func(s *Status) { s.Reason, s.FailedAt = "", time.Time{} })
 	}
@@ -159,12 +178,16 @@ func (r *runner) deliver(ctx context.Context, epoch string, e attendance.Event) 
 		return err
 	}
 	name := r.sender.hook.Name
-	note := attendance.Audit{Action: auditPrefix + "refused", Subject: fmt.Sprintf("%s %d", name, e.Seq), Note: err.Error()}
-	// Under a key, so that it is told once, however often it is handed over.
-	if err := r.propose(ctx, fmt.Sprintf("%s-%s-%d", "webhook", name, e.Seq), note); err != nil {
+	// Under a key, so that it is told once, however often it is handed over. The words are
+	// always the same, whatever the endpoint answers, or the key would be refused.
+	note := attendance.Audit{Action: auditPrefix + "refused", Subject: fmt.Sprintf("%s %d", name, e.Seq), Note: "the endpoint refuses it"}
+	var not *rejected
+	if err := r.propose(ctx, fmt.Sprintf("webhook-%s-%d", name, e.Seq), note); errors.As(err, &not) && not.reason == attendance.KeyReused {
+		r.cfg.Log.Debug("the audit trail was told in other words", "hook", name, "seq", e.Seq)
+	} else if err != nil {
 		return err
 	}
-	if err := r.cfg.HandOver(ctx, name, e.Seq); err != nil {
+	if err := r.cfg.HandOver(ctx, name, r.epoch, e.Seq); err != nil {
 		return fmt.Errorf("hand over: %w", err)
 	}
 	r.cfg.Log.Warn("a webhook refuses an event; it is tried again later", "hook", name, "seq", e.Seq, "error", err)
@@ -191,28 +214,47 @@ func (r *runner) failed(err error) time.Duration {
 	return r.pause
 }
 
-// mark tells the cluster how far the hook has come, now and then.
+// mark tells the cluster how far the hook has come, now and then. A place in another
+// history is never told: the events that are new there would be skipped.
 func (r *runner) mark(ctx context.Context) {
 	now := r.cfg.Clock.Now()
 	if r.pos == r.marked || now.Sub(r.markedAt) < markEvery/time.Duration(r.cfg.Pace) {
 		return
 	}
 	r.markedAt = now // whatever becomes of it
-	if err := r.propose(ctx, "", attendance.ExportMark{Target: r.target, Seq: r.pos}); err != nil {
+	_, err := r.cfg.Cluster.Read(ctx, cluster.Read{}, func(tx *store.ReadTx) error {
+		r.same(tx)
+		return nil
+	})
+	if err == nil {
+		if !r.leading() {
+			return
+		}
+		err = r.propose(ctx, "", attendance.ExportMark{Target: r.target, Seq: r.pos})
+	}
+	if err != nil {
 		r.cfg.Log.Debug("the mark of a webhook was not set", "hook", r.sender.hook.Name, "error", err)
 		return
 	}
 	r.marked = r.pos
 }
 
+// rejected is an error: the cluster has decided, and refused.
+type rejected struct{ reason attendance.Reason }
+
+func (r *rejected) Error() string { return "refused: " + r.reason.String() }
+
 func (r *runner) propose(ctx context.Context, key string, body attendance.Body) error {
 	ctx, cancel := context.WithTimeout(ctx, budget)
 	defer cancel()
-	_, err := r.cfg.Cluster.Propose(ctx, cluster.Request{
+	result, err := r.cfg.Cluster.Propose(ctx, cluster.Request{
 		Command: attendance.Command{
 			Principal: attendance.Principal{Kind: attendance.SystemPrincipal}, Key: key, Node: r.cfg.Cluster.Name(), Body: body,
 		},
 		ReceivedAt: r.cfg.Clock.Now(),
 	})
+	if err == nil && result.Outcome.Status == attendance.RejectedStatus {
+		return &rejected{result.Outcome.Reason}
+	}
 	return err
 }

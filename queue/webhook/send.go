@@ -84,10 +84,12 @@ func public(address string) error {
 }
 
 // reserved are networks that are not public and that netip does not count as private:
-// this network, carriers' own, benchmarks, and the translation of IPv4.
+// this network, carriers' own, protocols' own, benchmarks, the future's, and those that
+// hold an IPv4 address, which may be a private one: translation, Teredo and 6to4.
 var reserved = []netip.Prefix{
 	netip.MustParsePrefix("0.0.0.0/8"), netip.MustParsePrefix("100.64.0.0/10"), netip.MustParsePrefix("198.18.0.0/15"),
-	netip.MustParsePrefix("64:ff9b::/96"),
+	netip.MustParsePrefix("192.0.0.0/24"), netip.MustParsePrefix("240.0.0.0/4"),
+	netip.MustParsePrefix("64:ff9b::/96"), netip.MustParsePrefix("64:ff9b:1::/48"), netip.MustParsePrefix("2001::/32"), netip.MustParsePrefix("2002::/16"),
 }
 
 // send delivers an event. An error that is not errRefused is about the endpoint.

@@ -16,7 +16,8 @@ import (
 
 // Errors of Redeliver.
 var (
-	// ErrUnknown: this node has no hook of that name, or the event is not kept any more.
+	// ErrUnknown: this node has no hook of that name, or the event is not kept any more,
+	// is of another history, or is not one that the hook wants.
 	ErrUnknown = errors.New("no such webhook or event")
 )
 
@@ -45,7 +46,8 @@ type Config struct {
 	Hooks   []Hook
 	// HandOver takes an event that an endpoint refuses, to have it delivered by
 	// Redeliver until a person gives it up.
-	HandOver func(ctx context.Context, hook string, seq uint64) error
+	// The epoch names the history that the event is of.
+	HandOver func(ctx context.Context, hook, epoch string, seq uint64) error
 	// Pace divides pauses, for tests. Optional: 1.
 	Pace int
 }
@@ -122,24 +124,32 @@ func (h *Hooks) Run(ctx context.Context) {
 	wg.Wait()
 }
 
-// Redeliver delivers one event once, whichever node this is. Errors: ErrUnknown, or
-// what keeps the endpoint from taking it.
-func (h *Hooks) Redeliver(ctx context.Context, hook string, seq uint64) error {
+// Redeliver delivers one event once, whichever node this is. Errors: ErrUnknown,
+// cluster.ErrBehind when this node does not have the event yet, or what keeps the
+// endpoint from taking it.
+func (h *Hooks) Redeliver(ctx context.Context, hook, epoch string, seq uint64) error {
 	for _, r := range h.runners {
 		if r.sender.hook.Name != hook {
 			continue
 		}
 		var e attendance.Event
-		epoch := ""
 		_, err := h.cfg.Cluster.Read(ctx, cluster.Read{}, func(tx *store.ReadTx) (err error) {
-			epoch = epochOf(tx)
+			if epoch != epochOf(tx) {
+				return fmt.Errorf("%w: event %d of another history", ErrUnknown, seq)
+			}
+			if seq > tx.Meta().Seq {
+				return fmt.Errorf("%w: event %d is not applied yet", cluster.ErrBehind, seq)
+			}
 			e, err = tx.Event(seq)
 			return err
 		})
-		if errors.Is(err, store.ErrNotFound) {
+		switch {
+		case errors.Is(err, store.ErrNotFound):
 			return fmt.Errorf("%w: event %d", ErrUnknown, seq)
-		} else if err != nil {
+		case err != nil:
 			return err
+		case !r.sender.hook.wants(e):
+			return fmt.Errorf("%w: event %d is not wanted", ErrUnknown, seq)
 		}
 		return r.sender.send(ctx, epoch, e, h.cfg.Clock.Now())
 	}

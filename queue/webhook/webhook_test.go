@@ -40,6 +40,7 @@ type history struct {
 	mu      sync.Mutex
 	applied uint64
 	leader  string
+	term    uint64
 	nodes   map[string]*member
 }
 
@@ -51,6 +52,7 @@ type member struct {
 	hooks   *Hooks
 	handed  []string
 	refuse  error // to be handed anything
+	unheard error // what becomes of proposals
 	stop    func()
 }
 
@@ -65,7 +67,7 @@ func newHistory(t *testing.T) *history {
 			t.Error(err)
 		}
 	})
-	h := &history{t: t, nodes: make(map[string]*member)}
+	h := &history{t: t, term: 1, nodes: make(map[string]*member)}
 	h.machine = fsm.New(state, fsm.Options{Halt: func(reason error) { t.Errorf("the state machine halted: %v", reason) }})
 	h.note("first", "of all")
 	return h
@@ -105,8 +107,21 @@ func (h *history) lead(name string) {
 	h.leader = name
 }
 
+// become is a restore: of a history that has another epoch.
+func (h *history) become(other *history) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.machine, h.applied = other.machine, other.applied
+}
+
+func (h *history) state() *store.State {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.machine.State()
+}
+
 func (h *history) mark(hook string) (seq uint64) {
-	err := h.machine.State().View(func(tx *store.ReadTx) error {
+	err := h.state().View(func(tx *store.ReadTx) error {
 		seq = tx.Marks()[MarkPrefix+hook]
 		return nil
 	})
@@ -127,16 +142,22 @@ func (m *member) Status() cluster.Status {
 func (m *member) IsLeader() (uint64, bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return 1, m.leader == m.name
+	return m.term, m.leader == m.name
 }
 
 func (m *member) Read(_ context.Context, _ cluster.Read, f func(*store.ReadTx) error) (cluster.Freshness, error) {
-	return cluster.Freshness{}, m.machine.State().View(f)
+	return cluster.Freshness{}, m.state().View(f)
 }
 
 func (m *member) Propose(_ context.Context, req cluster.Request) (cluster.Result, error) {
 	if _, ok := m.IsLeader(); !ok {
 		return cluster.Result{}, cluster.ErrNoLeader
+	}
+	m.mu.Lock()
+	unheard := m.unheard
+	m.mu.Unlock()
+	if unheard != nil {
+		return cluster.Result{}, unheard
 	}
 	o, err := m.apply(req.Command)
 	return cluster.Result{Outcome: o}, err
@@ -154,29 +175,10 @@ func (m *member) Ask(ctx context.Context, name, question string, body []byte) ([
 
 func (m *member) Answer(question string, f cluster.Answerer) { m.answers[question] = f }
 
+// join adds a node that runs.
 func (h *history) join(name, hooks string) *member {
 	h.t.Helper()
-	parsed, err := Parse(hooks)
-	if err != nil {
-		h.t.Fatal(err)
-	}
-	m := &member{history: h, name: name, answers: make(map[string]cluster.Answerer)}
-	m.hooks, err = New(Config{Cluster: m, Clock: clock{}, Log: slog.New(slog.DiscardHandler), Hooks: parsed, Pace: 50,
-		HandOver: func(_ context.Context, hook string, seq uint64) error {
-			h.mu.Lock()
-			defer h.mu.Unlock()
-			if m.refuse != nil {
-				return m.refuse
-			}
-			m.handed = append(m.handed, fmt.Sprint(hook, " ", seq))
-			return nil
-		}})
-	if err != nil {
-		h.t.Fatal(err)
-	}
-	h.mu.Lock()
-	h.nodes[name] = m
-	h.mu.Unlock()
+	m := h.add(name, hooks, clock{})
 	ctx, cancel := context.WithCancel(context.Background())
 	var wg sync.WaitGroup
 	wg.Go(func() { m.hooks.Run(ctx) })
@@ -185,6 +187,33 @@ func (h *history) join(name, hooks string) *member {
 		wg.Wait()
 	})
 	h.t.Cleanup(m.stop)
+	return m
+}
+
+// add adds a node that does not run.
+func (h *history) add(name, hooks string, at Clock) *member {
+	h.t.Helper()
+	parsed, err := Parse(hooks)
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	m := &member{history: h, name: name, answers: make(map[string]cluster.Answerer)}
+	m.hooks, err = New(Config{Cluster: m, Clock: at, Log: slog.New(slog.DiscardHandler), Hooks: parsed, Pace: 50,
+		HandOver: func(_ context.Context, hook, epoch string, seq uint64) error {
+			h.mu.Lock()
+			defer h.mu.Unlock()
+			if m.refuse != nil {
+				return m.refuse
+			}
+			m.handed = append(m.handed, fmt.Sprint(hook, " ", epoch, " ", seq))
+			return nil
+		}})
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	h.mu.Lock()
+	h.nodes[name] = m
+	h.mu.Unlock()
 	return m
 }
 
@@ -212,11 +241,12 @@ type endpoint struct {
 	mu     sync.Mutex
 	got    []string // subjects of notes
 	tries  int
+	epoch  int
 	answer func(subject string) int
 }
 
 func newEndpoint(t *testing.T) *endpoint {
-	e := &endpoint{t: t, answer: func(string) int { return http.StatusNoContent }}
+	e := &endpoint{t: t, epoch: 1, answer: func(string) int { return http.StatusNoContent }}
 	e.Server = httptest.NewServer(e)
 	t.Cleanup(e.Close)
 	return e
@@ -239,12 +269,12 @@ func (e *endpoint) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		Type string
 		Data struct{ Subject string }
 	}
-	if err := json.Unmarshal(body, &event); err != nil || r.Header.Get("X-Hadir-Id") != fmt.Sprintf("0102-1/%d", event.Seq) ||
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if err := json.Unmarshal(body, &event); err != nil || r.Header.Get("X-Hadir-Id") != fmt.Sprintf("0102-%d/%d", e.epoch, event.Seq) ||
 		r.Header.Get("X-Hadir-Event") != event.Type || r.Header.Get("Content-Type") != "application/json" || r.Method != http.MethodPost {
 		e.t.Errorf("%s %v: %s, %v", r.Method, r.Header, body, err)
 	}
-	e.mu.Lock()
-	defer e.mu.Unlock()
 	e.tries++
 	status := e.answer(event.Data.Subject)
 	if status/100 == 2 {
@@ -261,6 +291,12 @@ func (e *endpoint) set(f func(subject string) int) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.answer = f
+}
+
+func (e *endpoint) tried() int {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.tries
 }
 
 func (e *endpoint) all() []string {
@@ -304,15 +340,26 @@ func TestDelivery(t *testing.T) {
 	if s := a.status(); s.Node != "b" || s.Seq != 6 || s.Lag != 0 || s.Reason != "" || !slices.Equal(s.Kinds, []string{"audit.noted"}) {
 		t.Errorf("as a sees it: %+v", s)
 	}
-	if err := a.hooks.Redeliver(t.Context(), "h", 2); err != nil {
+	if err := a.hooks.Redeliver(t.Context(), "h", "0102-1", 2); err != nil {
 		t.Error(err)
 	}
 	e.await("1", "2", "3", "1")
-	for hook, seq := range map[string]uint64{"h": 99, "other": 2} {
-		if err := a.hooks.Redeliver(t.Context(), hook, seq); !errors.Is(err, ErrUnknown) {
-			t.Errorf("%s %d: %v", hook, seq, err)
+	for _, bad := range []struct {
+		hook, epoch string
+		seq         uint64
+		want        error
+	}{
+		{"other", "0102-1", 2, ErrUnknown}, {"h", "0102-1", 0, ErrUnknown}, // not kept
+		{"h", "0102-2", 2, ErrUnknown}, {"h", "", 2, ErrUnknown}, // another history
+		{"h", "0102-2", 99, ErrUnknown}, {"h", "0102-1", 99, cluster.ErrBehind},
+		{"h", "0102-1", 3, ErrUnknown}, {"h", "0102-1", 4, ErrUnknown}, // not wanted: a group, and what it tells itself
+	} {
+		err := a.hooks.Redeliver(t.Context(), bad.hook, bad.epoch, bad.seq)
+		if !errors.Is(err, bad.want) || errors.Is(err, ErrUnknown) != errors.Is(bad.want, ErrUnknown) {
+			t.Errorf("%s %s %d: %v", bad.hook, bad.epoch, bad.seq, err)
 		}
 	}
+	e.await("1", "2", "3", "1")
 }
 
 // TestEndpointDown: nothing is skipped while an endpoint does not answer, or says that
@@ -372,6 +419,14 @@ func TestRefusal(t *testing.T) {
 	})
 	h.note("x", "bad")
 	redistest.Await(t, "nobody takes it", func() bool { return strings.Contains(a.status().Reason, "full") })
+	tries := e.tried()
+	e.set(func(subject string) int { // in another way
+		return map[string]int{"bad": http.StatusGone, "moved": http.StatusFound, "worse": http.StatusInternalServerError}[subject] + map[bool]int{true: 200}[subject == "good"]
+	})
+	redistest.Await(t, "it says so", func() bool {
+		s := a.status()
+		return s.State == Pausing && strings.Contains(s.Reason, "full") && e.tried() > tries+1
+	})
 	if s := a.status(); s.Lag < 1 || s.Seq != 1 {
 		t.Errorf("it was passed: %+v", s)
 	}
@@ -386,14 +441,17 @@ func TestRefusal(t *testing.T) {
 	redistest.Await(t, "all are handed over", func() bool {
 		a.mu.Lock()
 		defer a.mu.Unlock()
-		return len(a.handed) == 3 && a.handed[0] == "h 2"
+		return len(a.handed) == 3 && a.handed[0] == "h 0102-1 2"
 	})
 	told := 0
-	err := h.machine.State().View(func(tx *store.ReadTx) error {
+	err := h.state().View(func(tx *store.ReadTx) error {
 		for seq := uint64(1); seq <= tx.Meta().Seq; seq++ {
 			event, err := tx.Event(seq)
 			if err != nil {
 				return err
+			}
+			if event.Type == attendance.ActRefused {
+				t.Errorf("event %d: %+v", seq, event.Detail)
 			}
 			if n, ok := event.Detail.(attendance.AuditNote); ok && n.Action == "webhook.refused" {
 				told++
@@ -404,7 +462,7 @@ func TestRefusal(t *testing.T) {
 	if err != nil || told != 3 {
 		t.Errorf("the audit trail was told %d times, %v", told, err)
 	}
-	if err := a.hooks.Redeliver(t.Context(), "h", 2); !errors.Is(err, errRefused) {
+	if err := a.hooks.Redeliver(t.Context(), "h", "0102-1", 2); !errors.Is(err, errRefused) {
 		t.Errorf("once more: %v", err)
 	}
 }
@@ -422,6 +480,7 @@ func TestPrivateAddress(t *testing.T) {
 	for address, ok := range map[string]bool{
 		"127.0.0.1:80": false, "10.1.2.3:80": false, "192.168.0.1:443": false, "169.254.169.254:80": false, "0.0.0.0:1": false, "100.64.0.1:1": false,
 		"[::1]:80": false, "[fe80::1]:80": false, "[fd00::1]:80": false, "[::ffff:127.0.0.1]:80": false, "224.0.0.1:80": false, "[64:ff9b::7f00:1]:80": false,
+		"[2002:7f00:1::1]:80": false, "[2001::1]:80": false, "[64:ff9b:1::7f00:1]:80": false, "240.0.0.1:80": false, "192.0.0.8:80": false,
 		"93.184.216.34:443": true, "[2606:2800:220:1::1]:443": true, "x": false,
 	} {
 		if err := public(address); (err == nil) != ok {

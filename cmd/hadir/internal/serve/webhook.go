@@ -36,13 +36,14 @@ func (n *running) newWebhooks() (err error) {
 
 // delivery is what a job is about that delivers an event.
 type delivery struct {
-	Hook string `json:"hook"`
-	Seq  uint64 `json:"seq"`
+	Hook  string `json:"hook"`
+	Epoch string `json:"epoch"` // of the history that the event is of
+	Seq   uint64 `json:"seq"`
 }
 
 // handOver makes a job of an event that an endpoint refuses.
-func (n *running) handOver(ctx context.Context, hook string, seq uint64) error {
-	spec, err := json.Marshal(delivery{hook, seq})
+func (n *running) handOver(ctx context.Context, hook, epoch string, seq uint64) error {
+	spec, err := json.Marshal(delivery{hook, epoch, seq})
 	if err != nil {
 		return err
 	}
@@ -56,7 +57,7 @@ func (n *running) deliver(ctx context.Context, spec []byte) error {
 	if err := json.Unmarshal(spec, &d); err != nil {
 		return errors.Join(jobs.ErrPermanent, err)
 	}
-	err := n.webhooks.Redeliver(ctx, d.Hook, d.Seq)
+	err := n.webhooks.Redeliver(ctx, d.Hook, d.Epoch, d.Seq)
 	if errors.Is(err, webhook.ErrUnknown) {
 		return errors.Join(jobs.ErrPermanent, err)
 	}

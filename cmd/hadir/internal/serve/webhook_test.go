@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"hadir/queue/redistest"
@@ -41,12 +42,18 @@ func ask(t *testing.T, method, url, token, body string) (status int, doc map[str
 // TestAWebhookOfANode: what a person does at a node is told to the program in the file.
 func TestAWebhookOfANode(t *testing.T) {
 	const secret = "a secret of many characters"
-	got := make(chan string, 16)
+	got, ids := make(chan string, 16), make(chan string, 16)
+	var refusals atomic.Int32 // that are left
 	endpoint := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		body, err := io.ReadAll(r.Body)
 		want := webhook.Sign([]byte(strings.ReplaceAll(secret, " ", "-")), r.Header.Get("X-Hadir-Timestamp"), body)
 		if err != nil || r.Header.Get("X-Hadir-Signature") != want {
 			t.Errorf("%v: %s", r.Header, body)
+		}
+		ids <- r.Header.Get("X-Hadir-Id")
+		if refusals.Add(-1) >= 0 {
+			w.WriteHeader(http.StatusBadRequest)
+			return
 		}
 		got <- r.Header.Get("X-Hadir-Event")
 		w.WriteHeader(http.StatusNoContent)
@@ -84,6 +91,21 @@ func TestAWebhookOfANode(t *testing.T) {
 		t.Errorf("the first event is %s", event)
 	}
 	redistest.Await(t, "all is delivered", func() bool { return state() == want })
+	// What is refused three times becomes a job, which delivers the same event.
+	<-ids
+	refusals.Store(3)
+	if status, doc := ask(t, "POST", url+"/api/v1/groups", token, `{"name":"X-2","kind":"class"}`); status != http.StatusCreated {
+		t.Fatal(status, doc)
+	}
+	first := <-ids
+	for range 3 {
+		if id := <-ids; id != first {
+			t.Errorf("%s was delivered as %s", first, id)
+		}
+	}
+	if event := <-got; event != "group.created" {
+		t.Errorf("the job delivers %s", event)
+	}
 	// A mark of a webhook is no SQL target.
 	if _, doc := ask(t, "GET", url+"/api/v1/export", token, ""); strings.Contains(fmt.Sprint(doc), "webhook") {
 		t.Errorf("export: %v", doc)
