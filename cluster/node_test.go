@@ -10,7 +10,9 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -55,16 +57,34 @@ func testLog(t testing.TB) *slog.Logger {
 func freeAddrs(t testing.TB, n int) []string {
 	t.Helper()
 	var out []string
-	for range n {
-		ln, err := net.Listen("tcp", "127.0.0.1:0")
+	for range lastPort - firstPort {
+		addr := net.JoinHostPort("127.0.0.1", strconv.Itoa(firstPort+int(nextPort.Add(1))%(lastPort-firstPort)))
+		tcp, err := net.Listen("tcp", addr)
 		if err != nil {
-			t.Fatal(err)
+			continue
 		}
-		defer ln.Close()
-		out = append(out, ln.Addr().String())
+		udp, err := net.ListenPacket("udp", addr)
+		if err == nil {
+			udp.Close() //nolint:errcheck // it was only tried
+			out = append(out, addr)
+		}
+		tcp.Close() //nolint:errcheck // as above
+		if len(out) == n {
+			return out
+		}
 	}
-	return out
+	t.Fatal("no free ports")
+	return nil
 }
+
+// Ports that the system gives to nobody by itself: what it gives may be given to
+// another program between the look and the node's own bind.
+const (
+	firstPort = 5_000
+	lastPort  = 12_000
+)
+
+var nextPort atomic.Int64
 
 // group is some nodes in this process.
 type group struct {
