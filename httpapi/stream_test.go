@@ -136,6 +136,9 @@ func TestStreamByRole(t *testing.T) {
 		t.Fatalf("hello: %s", hello["text"])
 	}
 	at := hello["seq"].(float64)
+	for _, s := range []*subscriber{teacher, ani, citra} {
+		s.next("hello") // from here on they get everything that is theirs
+	}
 	for i, user := range []int{aniID, budiID, citraID, teacherID} {
 		if seq := w.tapped(user, i); seq != at+float64(i)+1 {
 			t.Fatalf("seq %v", seq)
@@ -620,6 +623,7 @@ func TestProgressEnds(t *testing.T) {
 		}
 	})
 	ani := w.subscribe(aniID, "topics=progress")
+	ani.next("hello")
 	seq := w.tapped(aniID, 1)
 	if f := ani.next("progress"); field(f, "data", "applied_on") != 3. || field(f, "data", "seq") != seq {
 		t.Fatalf("got %s", f["text"])
